@@ -1,0 +1,4 @@
+pub mod entry;
+pub mod glob;
+pub mod number;
+pub mod table;

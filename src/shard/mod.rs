@@ -1,0 +1,42 @@
+//! One core's slice of the data: synchronous, no I/O, no socket, no clock of its own.
+//!
+//! A shard runs one command after another, each to its end. Whatever time it is, whoever asks and
+//! where the reply goes comes in with the call.
+
+mod cx;
+mod keyspace;
+mod slot;
+
+pub use cx::Cx;
+pub use keyspace::{Access, Expiry, Keys, Keyspace};
+pub use slot::{SLOTS, SlotTable, slot_of};
+
+use crate::metrics::ShardStats;
+use std::sync::Arc;
+
+/// What of the configuration a shard's commands look at, copied so that reading it costs nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `proto-max-bulk-len`: also the longest string value, bytes.
+    pub bulk_len_max: usize,
+    pub access: Access,
+    /// `active-expire-effort`, 1 to 10.
+    pub expire_effort: u32,
+}
+
+/// The state of one shard.
+pub struct Shard {
+    pub index: usize,
+    pub keyspace: Keyspace,
+    pub settings: Settings,
+    pub random: fastrand::Rng,
+    pub stats: Arc<ShardStats>,
+}
+
+impl Shard {
+    pub fn new(index: usize, seed: u64, settings: Settings, stats: Arc<ShardStats>) -> Shard {
+        let keyspace = Keyspace::new(seed, settings.access, stats.clone());
+        let random = fastrand::Rng::with_seed(seed ^ index as u64);
+        Shard { index, keyspace, settings, random, stats }
+    }
+}
