@@ -48,3 +48,19 @@ impl fmt::Display for CmdError {
         f.write_str(&self.0)
     }
 }
+
+/// The process's trouble: what failed, why, and the way out.
+#[derive(Debug)]
+pub struct Fatal(String);
+
+impl Fatal {
+    pub fn new(text: impl Into<String>) -> Fatal {
+        Fatal(text.into())
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -3,7 +3,7 @@
 //! No socket and no buffer: those are `net`'s. A session moves with its connection to another shard.
 
 use crate::resp::Protocol;
-use std::net::SocketAddr;
+use crate::rt::Peer;
 
 /// What CLIENT REPLY chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,31 +15,6 @@ pub enum ReplyMode {
     SkipNext,
     /// This command's reply is left out.
     Skip,
-}
-
-/// Where a client comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Peer {
-    Tcp { remote: SocketAddr, local: SocketAddr },
-    Unix { path: String },
-}
-
-impl Peer {
-    /// As CLIENT LIST's `addr` shows it.
-    pub fn address(&self) -> String {
-        match self {
-            Peer::Tcp { remote, .. } => remote.to_string(),
-            Peer::Unix { path } => format!("{path}:0"),
-        }
-    }
-
-    /// As CLIENT LIST's `laddr` shows it.
-    pub fn local_address(&self) -> String {
-        match self {
-            Peer::Tcp { local, .. } => local.to_string(),
-            Peer::Unix { path } => format!("{path}:0"),
-        }
-    }
 }
 
 /// One client.
