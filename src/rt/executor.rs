@@ -28,15 +28,16 @@ where
             .make();
         match executor {
             Ok(executor) => executor.run(async move { make().await }),
-            Err(error) => Err(Fatal::new(format!(
-                "cannot build the executor of {thread_name} on core {core}: {error}"
-            ))),
+            Err(error) => Err(Fatal::system(
+                format!("build the executor of {thread_name} on core {core}"),
+                error.to_string(),
+            )),
         }
     };
     std::thread::Builder::new()
         .name(name.to_string())
         .spawn(run)
-        .map_err(|error| Fatal::new(format!("cannot start the thread {name}: {error}")))
+        .map_err(|error| Fatal::system(format!("start the thread {name}"), error.to_string()))
 }
 
 /// The cores that this process may use: its affinity mask, cut to the cgroup's CPU quota.

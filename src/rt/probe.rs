@@ -17,13 +17,16 @@ pub fn check_host(shards: usize, connections: u64) -> Result<(), Fatal> {
     let mut builder = io_uring::IoUring::<io_uring::squeue::Entry>::builder();
     match builder.setup_single_issuer().setup_defer_taskrun().build(8) {
         Ok(_) => {}
-        Err(error) => return Err(Fatal::new(ring_advice(&error, memlock))),
+        Err(error) => {
+            let fatal = Fatal::system("use io_uring", error.to_string());
+            return Err(fatal.with_way_out(ring_advice(&error, memlock)));
+        }
     }
     if memlock < MEMLOCK_NEEDED {
-        return Err(Fatal::new(format!(
-            "RLIMIT_MEMLOCK is {memlock} bytes and may not be raised; {needed} are needed.\n{}",
-            "Docker: --ulimit memlock=-1   systemd: LimitMEMLOCK=infinity   shell: ulimit -l unlimited"
-        )));
+        let cause = format!("the limit is {memlock} bytes and {needed} are needed");
+        let way_out = "raise RLIMIT_MEMLOCK: Docker: --ulimit memlock=-1, systemd: \
+             LimitMEMLOCK=infinity, shell: ulimit -l unlimited";
+        return Err(Fatal::system("lock memory for the rings", cause).with_way_out(way_out));
     }
     Ok(())
 }
@@ -49,7 +52,7 @@ fn ring_advice(error: &io::Error, memlock: u64) -> String {
         Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 6.1 or newer is needed".to_string(),
         _ => "Linux 6.1 or newer with io_uring is needed".to_string(),
     };
-    format!("io_uring is not available ({error}): {advice}")
+    advice
 }
 
 /// Raises a soft limit to `wanted` if it is lower and may be raised; the soft limit afterwards.

@@ -46,8 +46,8 @@ impl Driver {
     /// Builds the ring of `shard`, which must be called on the thread that will run it.
     pub fn new(shard: usize, bells: Bells, listeners: Vec<Listener>) -> Result<Driver, Fatal> {
         let fatal = |what: &str| {
-            let what = what.to_string();
-            move |error: io::Error| Fatal::new(format!("shard {shard}: {what}: {error}"))
+            let action = format!("{what} for shard {shard}");
+            move |error: io::Error| Fatal::system(action, error.to_string())
         };
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -56,8 +56,8 @@ impl Driver {
             .setup_cqsize(COMPLETIONS)
             .dontfork()
             .build(SUBMISSIONS)
-            .map_err(fatal("io_uring_setup"))?;
-        let buffers = Buffers::register(&ring).map_err(fatal("registering receive buffers"))?;
+            .map_err(fatal("set up io_uring"))?;
+        let buffers = Buffers::register(&ring).map_err(fatal("register receive buffers"))?;
         bells[shard].set_ring_fd(ring.as_raw_fd());
         let port = Port::new(ring, bells.clone());
         Ok(Driver { port, buffers, listeners, bells, shard, completed: VecDeque::new() })
@@ -82,7 +82,10 @@ impl Driver {
             let wait = handler.before_sleep();
             let slept = self.enter(wait);
             self.bells[self.shard].disarm();
-            slept.map_err(|e| Fatal::new(format!("shard {}: io_uring_enter: {e}", self.shard)))?;
+            slept.map_err(|error| {
+                let action = format!("wait for events on shard {}", self.shard);
+                Fatal::system(action, error.to_string())
+            })?;
             self.port.begin_turn();
             self.collect();
             while let Some((data, result, flags)) = self.completed.pop_front() {
