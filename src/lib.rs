@@ -6,6 +6,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod metrics;
+pub mod net;
 pub mod resp;
 pub mod route;
 pub mod rt;

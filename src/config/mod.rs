@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-#[derive(Debug, Default)]
-pub struct Config {}
-=======
 //! The server's configuration.
 //!
 //! ```text
@@ -123,4 +119,3 @@ mod tests {
         }
     }
 }
->>>>>>> config

@@ -26,7 +26,7 @@ pub use listen::{Listener, ListenOptions, tcp_listener, unix_listener};
 pub use probe::check_host;
 pub use uring::Driver;
 
-use std::net::SocketAddr;
+pub use crate::session::Peer;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -36,31 +36,6 @@ pub struct Token {
     pub index: u32,
     /// 24 bits.
     pub generation: u32,
-}
-
-/// Where a client comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Peer {
-    Tcp { remote: SocketAddr, local: SocketAddr },
-    Unix { path: String },
-}
-
-impl Peer {
-    /// As CLIENT LIST's `addr` shows it.
-    pub fn address(&self) -> String {
-        match self {
-            Peer::Tcp { remote, .. } => remote.to_string(),
-            Peer::Unix { path } => format!("{path}:0"),
-        }
-    }
-
-    /// As CLIENT LIST's `laddr` shows it.
-    pub fn local_address(&self) -> String {
-        match self {
-            Peer::Tcp { local, .. } => local.to_string(),
-            Peer::Unix { path } => format!("{path}:0"),
-        }
-    }
 }
 
 /// A connected socket on its way from one driver to another.
