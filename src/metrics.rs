@@ -2,6 +2,7 @@
 //!
 //! Each counter has one writer, so adding is a plain load and store: no locked instruction.
 
+use crate::error::CmdError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number with one writing thread and any number of readers.
@@ -50,6 +51,23 @@ pub struct DbStats {
     pub expires: Counter,
 }
 
+/// The codes of error replies that are counted apart. What a client can make up (a script's own
+/// errors) is not among them, so their number is bounded.
+pub const ERROR_CODES: [&str; 12] = [
+    "BUSYKEY",
+    "CROSSSLOT",
+    "ERR",
+    "INVALIDOBJ",
+    "MOVED",
+    "NOAUTH",
+    "NOPERM",
+    "NOPROTO",
+    "OOM",
+    "READONLY",
+    "WRONGPASS",
+    "WRONGTYPE",
+];
+
 /// All counters of one shard; INFO adds up those of all shards.
 #[derive(Debug)]
 pub struct ShardStats {
@@ -64,6 +82,10 @@ pub struct ShardStats {
     pub keyspace_misses: Counter,
     pub expired_keys: Counter,
     pub error_replies: Counter,
+    /// Error replies by code, in the order of [`ERROR_CODES`]; all others together at the end.
+    pub per_error: [Counter; ERROR_CODES.len() + 1],
+    /// AUTH and HELLO with a wrong password or user.
+    pub auth_failures: Counter,
     pub output_limit_disconnections: Counter,
     pub query_limit_disconnections: Counter,
     /// Messages with commands that this shard sent to others.
@@ -90,6 +112,8 @@ impl ShardStats {
             keyspace_misses: Counter::default(),
             expired_keys: Counter::default(),
             error_replies: Counter::default(),
+            per_error: Default::default(),
+            auth_failures: Counter::default(),
             output_limit_disconnections: Counter::default(),
             query_limit_disconnections: Counter::default(),
             hops_sent: Counter::default(),
@@ -100,7 +124,15 @@ impl ShardStats {
         }
     }
 
-    /// Sets what CONFIG RESETSTAT resets back to zero.
+    /// Counts an error reply.
+    pub fn count_error(&self, error: &CmdError) {
+        let code = error.0.split(' ').next().unwrap_or_default();
+        let at = ERROR_CODES.iter().position(|own| *own == code).unwrap_or(ERROR_CODES.len());
+        self.error_replies.add(1);
+        self.per_error[at].add(1);
+    }
+
+    /// Sets what CONFIG RESETSTAT resets back to zero; for the thread that writes the counters.
     pub fn reset(&self) {
         let counters = [
             &self.commands_processed,
@@ -113,12 +145,13 @@ impl ShardStats {
             &self.keyspace_misses,
             &self.expired_keys,
             &self.error_replies,
+            &self.auth_failures,
             &self.output_limit_disconnections,
             &self.query_limit_disconnections,
             &self.hops_sent,
             &self.insert_ns_max,
         ];
-        counters.iter().for_each(|c| c.set(0));
+        counters.into_iter().chain(&self.per_error).for_each(|c| c.set(0));
         for command in &self.per_command {
             command.calls.set(0);
             command.rejected.set(0);

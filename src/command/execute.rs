@@ -1,7 +1,8 @@
-//! The one place where a shard's handler is called.
+//! The one place where handlers are called: those of a shard's keys, and those of a client's state.
 
+use super::control::{Control, SessionCx};
 use super::registry::{CommandId, Registry};
-use super::spec::ShardFn;
+use super::spec::{SessionFn, ShardFn};
 use crate::resp::{Args, Encoder, Protocol};
 use crate::shard::{Cx, Shard};
 
@@ -41,6 +42,28 @@ pub fn execute(
         cx.out.truncate(start);
         cx.out.error(&error);
         counters.failed.add(1);
-        stats.error_replies.add(1);
+        stats.count_error(&error);
     }
+}
+
+/// Runs a `handler` on a client's own state for a request of command `id`, and says what remains
+/// to be done; an error is a reply like any other.
+pub fn execute_session(
+    cx: &mut SessionCx,
+    (id, handler): (CommandId, SessionFn),
+    args: Args,
+) -> Control {
+    let start = cx.out.position();
+    cx.session.last_command = cx.name;
+    let env = cx.env;
+    let stats = &env.stats[cx.shard];
+    let counters = &stats.per_command[id.0 as usize];
+    counters.calls.add(1);
+    handler(cx, args).unwrap_or_else(|error| {
+        cx.out.truncate(start);
+        cx.out.error(&error);
+        counters.failed.add(1);
+        stats.count_error(&error);
+        Control::Done
+    })
 }

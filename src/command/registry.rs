@@ -1,10 +1,11 @@
 //! Finding a command by its name, and its keys by its row.
 
 use super::FAMILIES;
-use super::spec::{Begin, Command, Find, KeySpec};
+use super::spec::{Begin, Command, Find, KeySpec, Run};
 use crate::error::CmdError;
 use crate::resp::Args;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// A command's or subcommand's number in the table, which indexes its statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,17 +105,59 @@ impl Registry {
         let row = &self.rows[id.0 as usize];
         match row.subcommands {
             (_, 0) => Ok(id),
-            (first, count) => match args.get(1) {
+            _ => match args.get(1) {
+                // COMMAND does something by itself.
+                None if !matches!(row.command.run, Run::Container) => Ok(id),
                 None => Err(Unknown::MissingSubcommand),
-                Some(word) => (first..first + count)
-                    .find(|&i| {
-                        let name = self.rows[i as usize].command.name;
-                        let own = &name[row.command.name.len() + 1..];
-                        word.eq_ignore_ascii_case(own.as_bytes())
-                    })
-                    .map(CommandId)
-                    .ok_or(Unknown::Subcommand),
+                Some(word) => self.subcommand(id, word).ok_or(Unknown::Subcommand),
             },
+        }
+    }
+
+    /// The subcommand of `id` with this name, in any case.
+    fn subcommand(&self, id: CommandId, name: &[u8]) -> Option<CommandId> {
+        let row = &self.rows[id.0 as usize];
+        let (first, count) = row.subcommands;
+        let own = |i: u16| &self.rows[i as usize].command.name[row.command.name.len() + 1..];
+        (first..first + count)
+            .find(|&i| name.eq_ignore_ascii_case(own(i).as_bytes()))
+            .map(CommandId)
+    }
+
+    /// The command or subcommand with this full name (`config|get`), in any case.
+    pub fn by_full_name(&self, name: &[u8]) -> Option<CommandId> {
+        match name.iter().position(|&b| b == b'|') {
+            None => self.by_name(name),
+            Some(bar) => self.subcommand(self.by_name(&name[..bar])?, &name[bar + 1..]),
+        }
+    }
+
+    /// The error reply to a request that names no command.
+    pub fn unknown_error(&self, args: &Args, unknown: Unknown) -> CmdError {
+        let name = c_text(args.at(0), UNKNOWN_SHOWN_MAX);
+        match unknown {
+            Unknown::Subcommand => CmdError::err(format_args!(
+                "unknown subcommand '{}'. Try {} HELP.",
+                c_text(args.get(1).unwrap_or_default(), UNKNOWN_SHOWN_MAX),
+                c_text(args.at(0), usize::MAX).to_uppercase(),
+            )),
+            Unknown::MissingSubcommand => match self.by_name(args.at(0)) {
+                Some(id) => CmdError::wrong_arity(self.command(id).name),
+                None => CmdError::wrong_arity(&name.to_lowercase()),
+            },
+            Unknown::Command => {
+                let mut shown = String::new();
+                for arg in args.iter().skip(1) {
+                    if shown.len() >= UNKNOWN_SHOWN_MAX {
+                        break;
+                    }
+                    let room = UNKNOWN_SHOWN_MAX - shown.len();
+                    shown += &format!("'{}' ", c_text(arg, room));
+                }
+                CmdError::err(format_args!(
+                    "unknown command '{name}', with args beginning with: {shown}"
+                ))
+            }
         }
     }
 
@@ -169,6 +212,15 @@ fn hash(name: &[u8]) -> usize {
     (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % INDEX_SLOTS
 }
 
+/// At most so many bytes of a client's words are repeated in an error text.
+const UNKNOWN_SHOWN_MAX: usize = 128;
+
+/// The first bytes of a client's word, up to a NUL, for an error text.
+fn c_text(word: &[u8], max: usize) -> Cow<'_, str> {
+    let end = word.iter().take(max).position(|&b| b == 0).unwrap_or(word.len().min(max));
+    String::from_utf8_lossy(&word[..end])
+}
+
 fn shape(command: &Command) -> KeyShape {
     match command.keys {
         [] => KeyShape::None,
@@ -194,11 +246,7 @@ impl Command {
 }
 
 /// Appends the indexes of one spec's keys.
-pub fn spec_indexes(
-    spec: &KeySpec,
-    args: &Args,
-    indexes: &mut KeyIndexes,
-) -> Result<(), CmdError> {
+pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Result<(), CmdError> {
     const INVALID: CmdError = CmdError::fixed("ERR Invalid arguments specified for command");
     let len = args.len() as i32;
     let first = match spec.begin {
@@ -219,9 +267,9 @@ pub fn spec_indexes(
             (first, end, step)
         }
         Find::Count { count_at, first: keys_from, step } => {
-            let count = args.get((first + count_at) as usize).and_then(|n| {
-                std::str::from_utf8(n).ok().and_then(|n| n.parse::<i32>().ok())
-            });
+            let count = args
+                .get((first + count_at) as usize)
+                .and_then(|n| std::str::from_utf8(n).ok().and_then(|n| n.parse::<i32>().ok()));
             let count = count.filter(|&n| n >= 0 && n < len).ok_or(INVALID)?;
             (first + keys_from, first + keys_from + (count - 1) * step, step)
         }
@@ -238,5 +286,61 @@ fn keyword(args: &Args, word: &str, from: i32) -> Option<i32> {
     match from >= 0 {
         true => (from..len).find(|&i| args.is(i as usize, word)),
         false => (1..=len + from).rev().find(|&i| args.is(i as usize, word)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::with_args;
+
+    fn unknown(words: &[&[u8]]) -> String {
+        let registry = Registry::new(&[]).unwrap();
+        with_args(words, |args| {
+            let unknown = registry.find(&args).unwrap_err();
+            registry.unknown_error(&args, unknown).to_string()
+        })
+    }
+
+    #[test]
+    fn errors_name_what_is_unknown() {
+        assert_eq!(
+            unknown(&[b"Foo", b"a", b"b c"]),
+            "ERR unknown command 'Foo', with args beginning with: 'a' 'b c' "
+        );
+        assert_eq!(unknown(&[b"foo"]), "ERR unknown command 'foo', with args beginning with: ");
+        let long = "x".repeat(200);
+        assert_eq!(
+            unknown(&[long.as_bytes(), b"abcd", long.as_bytes(), b"never"]),
+            format!(
+                "ERR unknown command '{}', with args beginning with: 'abcd' '{}' ",
+                &long[..128],
+                &long[..121]
+            )
+        );
+        assert_eq!(
+            unknown(&[b"Client", b"nope", b"x"]),
+            "ERR unknown subcommand 'nope'. Try CLIENT HELP."
+        );
+        assert_eq!(unknown(&[b"CLIENT"]), "ERR wrong number of arguments for 'client' command");
+    }
+
+    #[test]
+    fn full_names_are_found() {
+        let registry = Registry::new(&[]).unwrap();
+        let name =
+            |full: &str| registry.by_full_name(full.as_bytes()).map(|i| registry.command(i).name);
+        assert_eq!(name("GET"), Some("get"));
+        assert_eq!(name("client|LIST"), Some("client|list"));
+        for wrong in ["get|x", "client|", "client|list|x", "|", ""] {
+            assert_eq!(name(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn command_does_something_by_itself() {
+        let registry = Registry::new(&[]).unwrap();
+        let id = with_args(&[b"command"], |args| registry.find(&args)).unwrap();
+        assert_eq!(registry.command(id).name, "command");
     }
 }
