@@ -41,13 +41,7 @@ const fn row(
 
 const SUBCOMMANDS: &[Command] = &[
     row("client|getname", (2, OWN, "2.6.9"), getname, "", "Answers the connection's name."),
-    row(
-        "client|help",
-        (2, LOADING.with(STALE), "5.0.0"),
-        help,
-        "",
-        "Lists the subcommands.",
-    ),
+    row("client|help", (2, LOADING.with(STALE), "5.0.0"), help, "", "Lists the subcommands."),
     row("client|id", (2, OWN, "5.0.0"), id, "", "Answers the connection's id."),
     row("client|info", (2, OWN, "6.2.0"), info, "", "Describes the connection in one line.")
         .tips(CHANGING),

@@ -264,7 +264,10 @@ mod tests {
             ("hello 4", "-NOPROTO unsupported protocol version"),
             ("hello 3 setname", "-ERR Syntax error in HELLO option 'setname'"),
             ("hello 3 auth a", "-ERR Syntax error in HELLO option 'auth'"),
-            ("hello 3 auth bob x", "-WRONGPASS invalid username-password pair or user is disabled."),
+            (
+                "hello 3 auth bob x",
+                "-WRONGPASS invalid username-password pair or user is disabled.",
+            ),
         ] {
             assert_eq!(bench.run(words), format!("{error}\r\n"));
         }
@@ -286,7 +289,9 @@ mod tests {
     #[test]
     fn auth_knows_the_default_user() {
         let mut bench = SessionBench::new();
-        assert!(bench.run("auth x").starts_with("-ERR AUTH <password> called without any password "));
+        assert!(
+            bench.run("auth x").starts_with("-ERR AUTH <password> called without any password ")
+        );
         assert_eq!(bench.run("auth default anything"), "+OK\r\n");
         assert_eq!(bench.run("auth a b c"), "-ERR syntax error\r\n");
         bench.configure("requirepass", "secret");
@@ -331,7 +336,9 @@ mod tests {
         assert_eq!(bench.run("select 16"), "-ERR DB index is out of range\r\n");
         assert_eq!(bench.run("select -1"), "-ERR DB index is out of range\r\n");
         assert_eq!(bench.run("select x"), "-ERR value is not an integer or out of range\r\n");
-        assert!(bench.run("select 2147483648").starts_with("-ERR value is out of range, value must"));
+        assert!(
+            bench.run("select 2147483648").starts_with("-ERR value is out of range, value must")
+        );
         assert_eq!(bench.run("quit"), "+OK\r\n");
         assert!(matches!(bench.control, Control::Close));
     }

@@ -1,7 +1,7 @@
 //! The one place where handlers are called: those of a shard's keys, and those of a client's state.
 
-use super::registry::{CommandId, Registry};
 use super::control::{Control, SessionCx};
+use super::registry::{CommandId, Registry};
 use super::spec::{SessionFn, ShardFn};
 use crate::resp::{Args, Encoder, Protocol};
 use crate::shard::{Cx, Shard};

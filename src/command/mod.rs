@@ -4,19 +4,26 @@
 //! command (arity, flags, keys, where it runs, how its parts merge, documentation) is in its row,
 //! and no other code compares command names.
 
+mod client;
+mod connection;
 mod control;
 mod execute;
+mod introspect;
 mod registry;
 mod spec;
 mod string;
+mod syntax;
 #[cfg(test)]
 mod testing;
 
-pub use control::{ClientFilter, ClientsRequest, Control, Env, SessionCx};
-pub use execute::{Caller, execute};
+pub use connection::REDIS_VERSION;
+pub use control::write_client_line;
+pub use control::{ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
+pub use execute::{Caller, execute, execute_session};
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
-pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
+pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 1] = [string::COMMANDS];
+const FAMILIES: [&[Command]; 4] =
+    [string::COMMANDS, connection::COMMANDS, client::COMMANDS, introspect::COMMANDS];

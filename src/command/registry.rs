@@ -119,7 +119,9 @@ impl Registry {
         let row = &self.rows[id.0 as usize];
         let (first, count) = row.subcommands;
         let own = |i: u16| &self.rows[i as usize].command.name[row.command.name.len() + 1..];
-        (first..first + count).find(|&i| name.eq_ignore_ascii_case(own(i).as_bytes())).map(CommandId)
+        (first..first + count)
+            .find(|&i| name.eq_ignore_ascii_case(own(i).as_bytes()))
+            .map(CommandId)
     }
 
     /// The command or subcommand with this full name (`config|get`), in any case.
@@ -244,11 +246,7 @@ impl Command {
 }
 
 /// Appends the indexes of one spec's keys.
-pub fn spec_indexes(
-    spec: &KeySpec,
-    args: &Args,
-    indexes: &mut KeyIndexes,
-) -> Result<(), CmdError> {
+pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Result<(), CmdError> {
     const INVALID: CmdError = CmdError::fixed("ERR Invalid arguments specified for command");
     let len = args.len() as i32;
     let first = match spec.begin {
@@ -269,9 +267,9 @@ pub fn spec_indexes(
             (first, end, step)
         }
         Find::Count { count_at, first: keys_from, step } => {
-            let count = args.get((first + count_at) as usize).and_then(|n| {
-                std::str::from_utf8(n).ok().and_then(|n| n.parse::<i32>().ok())
-            });
+            let count = args
+                .get((first + count_at) as usize)
+                .and_then(|n| std::str::from_utf8(n).ok().and_then(|n| n.parse::<i32>().ok()));
             let count = count.filter(|&n| n >= 0 && n < len).ok_or(INVALID)?;
             (first + keys_from, first + keys_from + (count - 1) * step, step)
         }
@@ -310,10 +308,7 @@ mod tests {
             unknown(&[b"Foo", b"a", b"b c"]),
             "ERR unknown command 'Foo', with args beginning with: 'a' 'b c' "
         );
-        assert_eq!(
-            unknown(&[b"foo"]),
-            "ERR unknown command 'foo', with args beginning with: "
-        );
+        assert_eq!(unknown(&[b"foo"]), "ERR unknown command 'foo', with args beginning with: ");
         let long = "x".repeat(200);
         assert_eq!(
             unknown(&[long.as_bytes(), b"abcd", long.as_bytes(), b"never"]),
@@ -327,16 +322,14 @@ mod tests {
             unknown(&[b"Client", b"nope", b"x"]),
             "ERR unknown subcommand 'nope'. Try CLIENT HELP."
         );
-        assert_eq!(
-            unknown(&[b"CLIENT"]),
-            "ERR wrong number of arguments for 'client' command"
-        );
+        assert_eq!(unknown(&[b"CLIENT"]), "ERR wrong number of arguments for 'client' command");
     }
 
     #[test]
     fn full_names_are_found() {
         let registry = Registry::new(&[]).unwrap();
-        let name = |full: &str| registry.by_full_name(full.as_bytes()).map(|i| registry.command(i).name);
+        let name =
+            |full: &str| registry.by_full_name(full.as_bytes()).map(|i| registry.command(i).name);
         assert_eq!(name("GET"), Some("get"));
         assert_eq!(name("client|LIST"), Some("client|list"));
         for wrong in ["get|x", "client|", "client|list|x", "|", ""] {

@@ -19,8 +19,7 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Bench {
         let registry = Registry::new(&[]).unwrap();
-        let settings =
-            Settings { bulk_len_max: 512 << 20, access: Access::Lru, expire_effort: 1 };
+        let settings = Settings { bulk_len_max: 512 << 20, access: Access::Lru, expire_effort: 1 };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
         let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true };
@@ -39,7 +38,9 @@ impl Bench {
             let id = self.registry.find(&args).expect("a known command");
             let command = self.registry.command(id);
             assert!(command.accepts(args.len()), "arity of {}", command.name);
-            let Run::Shard(handler) = command.run else { panic!("{} needs a session", command.name) };
+            let Run::Shard(handler) = command.run else {
+                panic!("{} needs a session", command.name)
+            };
             let mut out = Vec::new();
             let (shard, caller, now) = (&mut self.shard, self.caller, self.now);
             execute(&self.registry, shard, (id, handler), args, caller, now, &mut out);
