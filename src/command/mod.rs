@@ -11,6 +11,7 @@ mod spec;
 mod string;
 #[cfg(test)]
 mod testing;
+mod value;
 
 pub use control::{ClientFilter, ClientsRequest, Control, Env, SessionCx};
 pub use execute::{Caller, execute};
