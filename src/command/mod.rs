@@ -15,6 +15,7 @@ mod string;
 mod syntax;
 #[cfg(test)]
 mod testing;
+mod value;
 
 pub use connection::REDIS_VERSION;
 pub use control::write_client_line;

@@ -211,3 +211,22 @@ fn use_entry(entry: &mut Entry, access: Access, now: i64) {
         entry.set_access((now / 1000) as u32 & 0x00ff_ffff);
     }
 }
+
+impl Keys<'_> {
+    /// The entry of `key` for a command that changes its value in place, made with an empty string
+    /// and no expiry when there is none; and whether it was made.
+    pub fn get_or_make(&mut self, key: &[u8]) -> (&mut Entry, bool) {
+        let hash = self.space.hash(key);
+        let made = self.gone(hash, key);
+        if made {
+            self.insert(Entry::string(key, b"", None));
+        }
+        let (access, now, touch) = (self.space.access, self.now, self.touch);
+        let entry = self.space.dbs[self.db].get_mut(hash, key);
+        let entry = entry.expect("it was found or made just now");
+        if touch {
+            use_entry(entry, access, now);
+        }
+        (entry, made)
+    }
+}
