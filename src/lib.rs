@@ -10,5 +10,6 @@ pub mod net;
 pub mod resp;
 pub mod route;
 pub mod rt;
+pub mod server;
 pub mod session;
 pub mod shard;

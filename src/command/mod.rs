@@ -8,8 +8,12 @@ mod client;
 mod connection;
 mod control;
 mod execute;
+mod help;
 mod introspect;
+mod key;
+mod number;
 mod registry;
+mod scan;
 mod spec;
 mod string;
 mod syntax;
@@ -22,9 +26,16 @@ pub use control::write_client_line;
 pub use control::{ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
 pub use execute::{Caller, execute, execute_session};
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
+pub use scan::{scan_cursor_join, scan_cursor_split};
 pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
 pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 4] =
-    [string::COMMANDS, connection::COMMANDS, client::COMMANDS, introspect::COMMANDS];
+const FAMILIES: [&[Command]; 6] = [
+    string::COMMANDS,
+    key::COMMANDS,
+    scan::COMMANDS,
+    connection::COMMANDS,
+    client::COMMANDS,
+    introspect::COMMANDS,
+];

@@ -4,8 +4,8 @@
 //! [`string_of`] and [`bytes_of_mut`] are the only places that answer WRONGTYPE for a string
 //! command: whoever adds a type adds it there.
 
-use crate::data::entry::{Entry, ValueRef};
 use crate::data::number::parse_i64;
+use crate::data::{Entry, ValueRef};
 use crate::error::CmdError;
 use crate::resp::Encoder;
 use crate::shard::Cx;

@@ -341,6 +341,12 @@ impl<E: Keyed, S: BuildHasher> Table<E, S> {
         }
     }
 
+    /// Whether the next [`Self::insert`] will make the table grow.
+    #[inline]
+    pub fn next_insert_splits(&self) -> bool {
+        (self.len + 1) * GROW.1 > self.buckets.count().max(1) * GROW.0
+    }
+
     /// Adds an element or replaces the one that has its key, which is returned.
     pub fn insert_or_replace(&mut self, hash: u64, element: E) -> Option<E> {
         if let Some(mut found) = self.get_mut(hash, element.key()) {
@@ -455,7 +461,19 @@ pub struct Occupied<'t, E: Keyed, S: BuildHasher> {
     place: Place<E>,
 }
 
-impl<E: Keyed, S: BuildHasher> Occupied<'_, E, S> {
+impl<'t, E: Keyed, S: BuildHasher> Occupied<'t, E, S> {
+    /// The element for as long as the table is borrowed, for changes that leave its mark as it is.
+    #[inline]
+    pub fn into_mut(self) -> &'t mut E {
+        let this = std::mem::ManuallyDrop::new(self);
+        debug_assert_eq!(this.marked(), {
+            // SAFETY: occupied, the table exclusively borrowed.
+            unsafe { this.place.is_marked() }
+        });
+        // SAFETY: occupied, and the guard, which had the table to itself, is no more.
+        unsafe { this.place.element_mut() }
+    }
+
     /// Takes the element out.
     #[inline]
     pub fn remove(self) -> E {

@@ -2,10 +2,9 @@
 
 use super::migrate::Traffic;
 use super::operation::Operation;
-use crate::command::ConnectionFacts;
 use crate::resp::{Parser, Span};
 use crate::route::ReplyQueue;
-use crate::session::Session;
+use crate::session::{ConnectionFacts, Session};
 
 /// A buffer beyond this size is given back instead of being kept for the next use, bytes.
 pub const KEPT_BUFFER: usize = 64 << 10;

@@ -7,7 +7,7 @@
 use super::conn::{Conn, KEPT_BUFFER};
 use super::worker::Worker;
 use crate::command::{
-    Caller, Command, CommandId, KeyShape, Merge, Run, Spread, Unknown, execute, NO_AUTH,
+    Caller, Command, CommandId, KeyShape, Merge, NO_AUTH, Run, Spread, Unknown, execute,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Step};
@@ -36,7 +36,13 @@ pub(super) struct Planned {
 
 impl Worker {
     /// Takes in bytes of a connection and runs the requests that they complete.
-    pub(super) fn feed(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, bytes: &mut [u8]) {
+    pub(super) fn feed(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        bytes: &mut [u8],
+    ) {
         conn.session.input_bytes += bytes.len() as u64;
         conn.session.active_at = self.now;
         self.shard.stats.input_bytes.add(bytes.len() as u64);

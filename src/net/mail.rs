@@ -17,8 +17,15 @@ pub enum Message {
     /// A connection that moves here.
     Adopt(Box<Conn>, Socket),
     /// A question to all shards' connections or counters: the asker's shard and connection.
-    Ask { from: usize, connection: Token, question: Question },
-    Told { connection: Token, answer: Answer },
+    Ask {
+        from: usize,
+        connection: Token,
+        question: Question,
+    },
+    Told {
+        connection: Token,
+        answer: Answer,
+    },
     /// Keys that another shard's command needs, to be lent.
     Lend(Box<Loan>),
     /// The keys' entries, on loan.
@@ -35,7 +42,9 @@ impl Worker {
     pub(super) fn read_mail(&mut self, io: &mut dyn Io) {
         for from in 0..self.mail.shards() {
             let mut left = ROUND;
-            while left > 0 && let Some(message) = self.mail.pop(from) {
+            while left > 0
+                && let Some(message) = self.mail.pop(from)
+            {
                 left -= 1;
                 self.handle(io, message);
             }

@@ -20,4 +20,4 @@ mod operation;
 mod worker;
 
 pub use mail::Message;
-pub use worker::{Shared, Worker};
+pub use worker::{Shared, Worker, shard_settings};

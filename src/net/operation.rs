@@ -97,13 +97,7 @@ impl Worker {
     }
 
     /// Begins a SCAN that may visit several shards.
-    pub(super) fn begin_scan(
-        &mut self,
-        token: Token,
-        conn: &mut Conn,
-        id: CommandId,
-        args: &Args,
-    ) {
+    pub(super) fn begin_scan(&mut self, token: Token, conn: &mut Conn, id: CommandId, args: &Args) {
         let mut words: Vec<Vec<u8>> = args.iter().map(<[u8]>::to_vec).collect();
         let cursor = std::str::from_utf8(args.at(1)).ok().and_then(|text| text.parse().ok());
         let (shard, position) = cursor.map_or((0, None), |c| {

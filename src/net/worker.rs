@@ -65,10 +65,8 @@ impl Limits {
 
 /// What of the configuration a shard's commands look at.
 pub fn shard_settings(config: &Values) -> Settings {
-    let lfu = Access::Lfu {
-        log_factor: config.lfu_log_factor,
-        decay_minutes: config.lfu_decay_time,
-    };
+    let lfu =
+        Access::Lfu { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
     Settings {
         bulk_len_max: config.proto_max_bulk_len as usize,
         access: match config.maxmemory_policy {

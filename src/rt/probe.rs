@@ -37,7 +37,9 @@ fn ring_advice(error: &io::Error, memlock: u64) -> String {
         .unwrap_or_default();
     let advice = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if disabled == "2" || disabled == "1" => {
-            format!("kernel.io_uring_disabled is {disabled}; run: sysctl -w kernel.io_uring_disabled=0")
+            format!(
+                "kernel.io_uring_disabled is {disabled}; run: sysctl -w kernel.io_uring_disabled=0"
+            )
         }
         Some(libc::EPERM | libc::EACCES) => "a seccomp profile forbids it, as Docker's and \
              containerd's default ones do; Docker: --security-opt seccomp=unconfined (or a profile \
@@ -49,7 +51,9 @@ fn ring_advice(error: &io::Error, memlock: u64) -> String {
              LimitMEMLOCK=infinity"
         ),
         Some(libc::EINVAL) => "this kernel is too old; Linux 6.1 or newer is needed".to_string(),
-        Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 6.1 or newer is needed".to_string(),
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring; Linux 6.1 or newer is needed".to_string()
+        }
         _ => "Linux 6.1 or newer with io_uring is needed".to_string(),
     };
     advice
@@ -62,10 +66,7 @@ fn raise_limit(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
     if unsafe { libc::getrlimit(resource, &mut limit) } != 0 || limit.rlim_cur >= wanted {
         return limit.rlim_cur;
     }
-    let raised = libc::rlimit {
-        rlim_cur: wanted,
-        rlim_max: limit.rlim_max.max(wanted),
-    };
+    let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
     // A privileged process may raise the hard limit too; any other gets as far as that.
     // SAFETY: points to a live rlimit.
     if unsafe { libc::setrlimit(resource, &raised) } == 0 {
