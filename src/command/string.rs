@@ -1,7 +1,7 @@
 //! Strings (interim: GET and SET only).
 
 use super::spec::*;
-use crate::data::entry::ValueRef;
+use crate::data::value::ValueRef;
 use crate::error::CmdError;
 use crate::resp::Args;
 use crate::shard::{Cx, Expiry};
@@ -29,6 +29,7 @@ fn get(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(entry) => match entry.value() {
             ValueRef::Int(n) => cx.out.bulk_int(n),
             ValueRef::Bytes(b) => cx.out.bulk(b),
+            ValueRef::Object(_) => return Err(CmdError::WRONG_TYPE),
         },
     }
     Ok(())
