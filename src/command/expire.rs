@@ -75,11 +75,11 @@ pub const COMMANDS: &[Command] = &[
 const NONDETERMINISTIC: &[&str] = &["nondeterministic_output"];
 
 const fn expire_row(name: &'static str, run: ShardFn) -> Command {
-    shard(name, -3, WRITE.with(FAST), &[KeySpec::one(1, RW_UPDATE)], run)
+    shard(name, -3, WRITE.with(FAST), const { &[KeySpec::one(1, RW_UPDATE)] }, run)
 }
 
 const fn ttl_row(name: &'static str, run: ShardFn) -> Command {
-    shard(name, 2, READONLY.with(FAST), &[KeySpec::one(1, RO_ACCESS)], run)
+    shard(name, 2, READONLY.with(FAST), const { &[KeySpec::one(1, RO_ACCESS)] }, run)
 }
 
 /// Which present expiry lets a new one be set.

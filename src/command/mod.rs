@@ -7,11 +7,15 @@
 mod client;
 mod connection;
 mod control;
+mod database;
+mod debug;
 mod execute;
+mod expire;
 mod help;
 mod introspect;
 mod key;
 mod number;
+mod object;
 mod registry;
 mod scan;
 mod spec;
@@ -25,17 +29,22 @@ pub use connection::REDIS_VERSION;
 pub use control::write_client_line;
 pub use control::{ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
 pub use execute::{Caller, execute, execute_session};
+pub use help::help;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
-pub use scan::{scan_cursor_join, scan_cursor_split};
+pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
 pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
 pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 6] = [
+const FAMILIES: [&[Command]; 10] = [
     string::COMMANDS,
     key::COMMANDS,
+    expire::COMMANDS,
     scan::COMMANDS,
+    object::COMMANDS,
+    database::COMMANDS,
     connection::COMMANDS,
     client::COMMANDS,
     introspect::COMMANDS,
+    debug::COMMANDS,
 ];

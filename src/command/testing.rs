@@ -32,6 +32,16 @@ impl Bench {
         String::from_utf8_lossy(&self.run_args(&words)).into_owned()
     }
 
+    /// Keys of a database, as INFO has them.
+    pub fn keys(&self, db: usize) -> u64 {
+        self.shard.stats.per_db[db].keys.get()
+    }
+
+    /// Keys of a database that have an expiry, as INFO has them.
+    pub fn expires(&self, db: usize) -> u64 {
+        self.shard.stats.per_db[db].expires.get()
+    }
+
     /// Runs a command given as arguments and answers the encoded reply.
     pub fn run_args(&mut self, words: &[&[u8]]) -> Vec<u8> {
         with_args(words, |args| {
