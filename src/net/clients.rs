@@ -1,4 +1,4 @@
-//! Commands on the client's own state, questions to all clients, and clients that do nothing.
+//! Commands on the client's own state, and questions to the clients of all shards.
 
 use super::conn::Conn;
 use super::operation::{Answer, Question};
@@ -8,9 +8,6 @@ use crate::command::{
 };
 use crate::resp::{Args, Encoder};
 use crate::rt::{Io, Token};
-
-/// Connections looked at in one round for `timeout`.
-const IDLE_ROUND: usize = 256;
 
 impl Worker {
     /// Runs a command on the client's own state and does what it leaves to be done.
@@ -74,8 +71,7 @@ impl Worker {
             Question::Reconfigure => {
                 let config = self.shared.env.config();
                 self.limits = Limits::new(&config);
-                self.shard.settings = shard_settings(&config);
-                self.shard.keyspace.access = self.shard.settings.access;
+                self.shard.configure(shard_settings(&config));
             }
             Question::ResetStats => self.shard.stats.reset(),
         }
@@ -96,31 +92,6 @@ impl Worker {
         let asker = conn.session.last_command.starts_with("client|kill");
         if request.visit(&mut conn.session, || facts, self.now, answer) && !asker {
             conn.kill_now = true;
-        }
-    }
-
-    /// What is done every now and then: expiry, clients that do nothing, what was held back.
-    pub(super) fn cron(&mut self, io: &mut dyn Io) {
-        self.release_idle(io);
-        let _ = self.now;
-    }
-
-    /// Looks at some of the connections and closes those that have been silent for too long.
-    fn release_idle(&mut self, io: &mut dyn Io) {
-        let silence_ms = i64::from(self.limits.timeout_s) * 1000;
-        if silence_ms == 0 {
-            return;
-        }
-        let slots = self.conn_slots();
-        for _ in 0..slots.min(IDLE_ROUND) {
-            self.idle_walk = (self.idle_walk + 1) % slots;
-            let Some((token, conn)) = self.conn_at(self.idle_walk) else { continue };
-            if self.now - conn.session.active_at > silence_ms && conn.is_quiet() {
-                tracing::debug!(client = conn.session.id, "closing a client that has been idle");
-                if let Some(conn) = self.take(token) {
-                    self.drop_conn(io, token, conn);
-                }
-            }
         }
     }
 }

@@ -230,7 +230,7 @@ impl Worker {
             Run::Shard(_) | Run::Container => {
                 conn.session.last_command = command.name;
                 match plan.owner {
-                    Some(owner) => self.run_on(token, conn, id, owner, &args),
+                    Some(owner) => self.run_on(token, conn, id, owner, &args, plan.hash),
                     None => self.spread(io, token, conn, (id, command), &args),
                 }
             }
@@ -262,23 +262,35 @@ impl Worker {
     }
 
     /// Runs a command whose keys are all on shard `owner`, or sends it there.
-    fn run_on(&mut self, token: Token, conn: &mut Conn, id: CommandId, owner: usize, args: &Args) {
+    fn run_on(
+        &mut self,
+        token: Token,
+        conn: &mut Conn,
+        id: CommandId,
+        owner: usize,
+        args: &Args,
+        hash: Option<u64>,
+    ) {
         let caller = caller(conn);
         conn.traffic.note(owner, self.index, self.slots.shards());
         let here = owner == self.index
             && conn.put_off == 0
             && !self.gathers.is_held(self.shared.env.registry.command(id), args);
         if here {
-            return self.run_here(conn, id, args, caller);
+            return self.run_here(conn, id, args, hash);
         }
         let silent = !conn.session.take_reply();
         conn.queue.push_remote(owner, silent);
         self.append(token, conn, owner, |batch| batch.push(id, false, caller, args));
     }
 
-    fn run_here(&mut self, conn: &mut Conn, id: CommandId, args: &Args, caller: Caller) {
+    fn run_here(&mut self, conn: &mut Conn, id: CommandId, args: &Args, hash: Option<u64>) {
+        let caller = caller(conn);
         let Run::Shard(handler) = self.shared.env.registry.command(id).run else { return };
         let registry = &self.shared.env.registry;
+        if let (Some(hash), KeyShape::One(at)) = (hash, registry.shape(id)) {
+            self.shard.keyspace.remember(args.at(at as usize), hash);
+        }
         if conn.queue.is_empty() {
             let start = conn.out.len();
             let out = &mut conn.out;
@@ -326,7 +338,9 @@ impl Worker {
                 self.split(token, conn, id, merge, parts);
             }
             Spread::Cursor if shards > 1 => self.begin_scan(token, conn, id, args),
-            _ if together => self.run_on(token, conn, id, first.unwrap_or(self.index), args),
+            _ if together => {
+                self.run_on(token, conn, id, first.unwrap_or(self.index), args, None);
+            }
             Spread::PerKey { merge, .. } => {
                 let parts = indexes.iter().enumerate().map(|(n, &at)| {
                     let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);

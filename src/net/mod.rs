@@ -12,6 +12,7 @@
 
 mod clients;
 mod conn;
+mod cron;
 mod dispatch;
 mod gather;
 mod mail;

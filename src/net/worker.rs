@@ -1,6 +1,7 @@
 //! One shard's half of the server: its connections and its keys.
 
 use super::conn::{Conn, KEPT_BUFFER};
+use super::cron::Background;
 use super::dispatch::Planned;
 use super::gather::Gathers;
 use super::mail::Message;
@@ -45,7 +46,8 @@ pub(super) struct Limits {
     /// Clients from elsewhere are turned away.
     pub protected: bool,
     pub password: bool,
-    pub cron_ms: i64,
+    /// `hz`: the time between two rounds of background work.
+    pub round_ms: i64,
 }
 
 impl Limits {
@@ -58,7 +60,7 @@ impl Limits {
             bulk_len_max: config.proto_max_bulk_len as usize,
             protected: config.protected_mode && config.requirepass.is_none(),
             password: config.requirepass.is_some(),
-            cron_ms: 1000 / i64::from(config.hz.max(1)),
+            round_ms: 1000 / i64::from(config.hz.max(1)),
         }
     }
 }
@@ -103,9 +105,7 @@ pub struct Worker {
     pub(super) held_back: Vec<Token>,
     /// Milliseconds since the epoch, as of this turn.
     pub(super) now: i64,
-    next_cron: i64,
-    /// Where the walk for idle connections goes on.
-    pub(super) idle_walk: usize,
+    pub(super) background: Background,
     /// There is more to do than this turn did.
     pub(super) more: bool,
 }
@@ -131,8 +131,7 @@ impl Worker {
             gathers: Gathers::default(),
             held_back: Vec::new(),
             now: 0,
-            next_cron: 0,
-            idle_walk: 0,
+            background: Background::default(),
             more: false,
         }
     }
@@ -343,10 +342,7 @@ impl Handler for Worker {
         self.more = false;
         self.read_mail(io);
         self.retry_waiting(io);
-        if self.now >= self.next_cron || self.next_cron > self.now + self.limits.cron_ms {
-            self.next_cron = self.now + self.limits.cron_ms;
-            self.cron(io);
-        }
+        self.work_in_background(io);
         self.flush(io);
     }
 
@@ -361,7 +357,7 @@ impl Handler for Worker {
             return None;
         }
         // A queue that was full is tried again soon; its reader does not ring for room.
-        let wait = if self.mail.has_waiting() { 1 } else { self.next_cron - self.now };
+        let wait = if self.mail.has_waiting() { 1 } else { self.background_wait() };
         Some(Duration::from_millis(wait.clamp(1, 1000) as u64))
     }
 

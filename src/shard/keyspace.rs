@@ -390,7 +390,8 @@ impl Keys<'_> {
             access.record(entry, now, random);
         }
         if lookup.count {
-            let counter = if found.is_some() { &stats.keyspace_hits } else { &stats.keyspace_misses };
+            let counter =
+                if found.is_some() { &stats.keyspace_hits } else { &stats.keyspace_misses };
             counter.add(1);
         }
         found
