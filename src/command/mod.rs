@@ -4,8 +4,13 @@
 //! command (arity, flags, keys, where it runs, how its parts merge, documentation) is in its row,
 //! and no other code compares command names.
 
+mod bitfield;
+mod bitmap;
 mod control;
+mod counter;
 mod execute;
+mod extended;
+mod lcs;
 mod registry;
 mod spec;
 mod string;
@@ -20,4 +25,10 @@ pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 1] = [string::COMMANDS];
+const FAMILIES: [&[Command]; 5] = [
+    string::COMMANDS,
+    counter::COMMANDS,
+    lcs::COMMANDS,
+    bitmap::COMMANDS,
+    bitfield::COMMANDS,
+];
