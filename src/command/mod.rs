@@ -4,16 +4,21 @@
 //! command (arity, flags, keys, where it runs, how its parts merge, documentation) is in its row,
 //! and no other code compares command names.
 
+mod bitfield;
+mod bitmap;
 mod client;
 mod connection;
 mod control;
+mod counter;
 mod database;
 mod debug;
 mod execute;
 mod expire;
+mod extended;
 mod help;
 mod introspect;
 mod key;
+mod lcs;
 mod number;
 mod object;
 mod registry;
@@ -36,8 +41,12 @@ pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
 pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 10] = [
+const FAMILIES: [&[Command]; 14] = [
     string::COMMANDS,
+    counter::COMMANDS,
+    lcs::COMMANDS,
+    bitmap::COMMANDS,
+    bitfield::COMMANDS,
     key::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

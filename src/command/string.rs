@@ -5,11 +5,13 @@
 
 use super::spec::*;
 use super::value::*;
+use crate::data::entry::Entry;
 use crate::error::CmdError;
 use crate::resp::Args;
 use crate::shard::{Cx, Expiry};
 
-const RW_ACCESS_UPDATE_VARIABLE: &[&str] = &["RW", "access", "update", "variable_flags"];
+/// For keys that are written only if the arguments say so.
+pub const RW_ACCESS_UPDATE_VARIABLE: &[&str] = &["RW", "access", "update", "variable_flags"];
 
 const WRITE_OOM: Flags = WRITE.with(DENYOOM);
 const WRITE_OOM_FAST: Flags = WRITE_OOM.with(FAST);
@@ -316,15 +318,17 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             }
             cx.keys.changed(1);
         }
-        None if options.persist => {
-            if cx.keys.peek(key).is_some_and(|entry| entry.expire_at().is_some()) {
-                cx.keys.set_expire(key, None);
-                cx.keys.changed(1);
-            }
+        None if options.persist && expires(cx, key) => {
+            cx.keys.set_expire(key, None);
+            cx.keys.changed(1);
         }
         None => {}
     }
     Ok(())
+}
+
+fn expires(cx: &mut Cx, key: &[u8]) -> bool {
+    cx.keys.peek(key).is_some_and(|entry| entry.expire_at().is_some())
 }
 
 fn getdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
@@ -404,14 +408,11 @@ fn append(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             tail.len()
         }
         Some(entry) => {
-            let mut digits = itoa::Buffer::new();
-            let old_len = string_of(entry)?.bytes(&mut digits).len();
-            if old_len + tail.len() > bulk_len_max {
+            string_of(entry)?;
+            if entry.string_len() + tail.len() > bulk_len_max {
                 return Err(CmdError::STRING_TOO_LONG);
             }
-            let bytes = bytes_of_mut(entry)?;
-            bytes.extend_from_slice(tail);
-            bytes.len()
+            entry.append(tail)
         }
     };
     cx.keys.changed(1);
@@ -420,7 +421,13 @@ fn append(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 fn strlen(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    read_string(cx, args.at(1), |bytes, out| out.int(bytes.len() as i64))
+    let len = cx.keys.get(args.at(1)).map_or(Ok(0), string_len)?;
+    cx.out.int(len as i64);
+    Ok(())
+}
+
+fn string_len(entry: &Entry) -> Result<usize, CmdError> {
+    string_of(entry).map(|_| entry.string_len())
 }
 
 fn getrange(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
@@ -441,29 +448,33 @@ fn setrange(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         return Err(CmdError::fixed("ERR offset is out of range"));
     };
     if value.is_empty() {
-        let mut digits = itoa::Buffer::new();
-        let len = match cx.keys.peek(key) {
-            None => 0,
-            Some(entry) => string_of(entry)?.bytes(&mut digits).len(),
-        };
+        let len = cx.keys.peek(key).map_or(Ok(0), string_len)?;
         cx.out.int(len as i64);
         return Ok(());
     }
-    if let Some(entry) = cx.keys.peek(key) {
-        string_of(entry)?; // a wrong type comes before a wrong length
-    }
-    check_length(cx, offset, value.len())?;
-    let (entry, _) = cx.keys.get_or_make(key);
-    let bytes = bytes_of_mut(entry)?;
-    let end = offset + value.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    bytes[offset..end].copy_from_slice(value);
-    let len = bytes.len();
+    let room = check_length(cx, offset, value.len());
+    let len = match cx.keys.get_mut(key) {
+        Some(entry) => {
+            string_of(entry)?; // a wrong type comes before a wrong length
+            room?;
+            overwrite(entry, offset, value)
+        }
+        None => {
+            room?;
+            overwrite(cx.keys.get_or_make(key).0, offset, value)
+        }
+    };
     cx.keys.changed(1);
     cx.out.int(len as i64);
     Ok(())
+}
+
+/// Puts `value` at `offset`, zero bytes in a gap before it; gives the string's new length.
+fn overwrite(entry: &mut Entry, offset: usize, value: &[u8]) -> usize {
+    let end = offset + value.len();
+    let bytes = entry.grow(end);
+    bytes[offset..end].copy_from_slice(value);
+    bytes.len()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What the families that work on strings share: reading a value as bytes, parsing arguments,
 //! resolving ranges.
 //!
-//! [`string_of`] and [`bytes_of_mut`] are the only places that answer WRONGTYPE for a string
-//! command: whoever adds a type adds it there.
+//! [`string_of`] is the only place that answers WRONGTYPE for a string command, also for those
+//! that go on to change the entry in place.
 
 use crate::data::number::parse_i64;
 use crate::data::{Entry, ValueRef};
@@ -25,6 +25,7 @@ impl<'a> Text<'a> {
         }
     }
 
+    #[inline]
     pub fn write(self, out: &mut Encoder) {
         match self {
             Text::Int(n) => out.bulk_int(n),
@@ -34,6 +35,7 @@ impl<'a> Text<'a> {
 }
 
 /// The string that `entry` holds.
+#[inline]
 pub fn string_of(entry: &Entry) -> Result<Text<'_>, CmdError> {
     match entry.value() {
         ValueRef::Int(n) => Ok(Text::Int(n)),
@@ -41,12 +43,6 @@ pub fn string_of(entry: &Entry) -> Result<Text<'_>, CmdError> {
         #[allow(unreachable_patterns)] // while strings are the only type
         _ => Err(CmdError::WRONG_TYPE),
     }
-}
-
-/// The string that `entry` holds, to be changed in place.
-pub fn bytes_of_mut(entry: &mut Entry) -> Result<&mut Vec<u8>, CmdError> {
-    string_of(entry)?;
-    Ok(entry.bytes_mut())
 }
 
 /// Gives the string at `key` to `read`, an empty one when there is no such key.
