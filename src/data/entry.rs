@@ -649,35 +649,3 @@ unsafe fn free(block: NonNull<Header>, class: u8) {
     // SAFETY: as the caller promises.
     unsafe { dealloc(block.as_ptr().cast(), memory(class)) }
 }
-
-impl Entry {
-    pub fn bytes(key: &[u8], value: &[u8], expire_at: Option<i64>) -> Entry {
-        let mut e = Entry::string(key, b"", expire_at);
-        e.set_bytes(value);
-        e
-    }
-    pub fn int(key: &[u8], value: i64, expire_at: Option<i64>) -> Entry {
-        let mut e = Entry::string(key, b"", expire_at);
-        e.set_int(value);
-        e
-    }
-    pub fn set_bytes(&mut self, value: &[u8]) {
-        self.0.raw = false;
-        self.0.v = V::Bytes(value.to_vec());
-    }
-    pub fn grow(&mut self, len: usize) -> &mut [u8] {
-        let bytes = self.bytes_mut();
-        bytes.resize(len.max(bytes.len()), 0);
-        bytes
-    }
-    pub fn append(&mut self, more: &[u8]) -> usize {
-        self.bytes_mut().extend_from_slice(more);
-        self.string_len()
-    }
-    pub fn string_len(&self) -> usize {
-        match self.value() {
-            ValueRef::Int(n) => n.to_string().len(),
-            ValueRef::Bytes(b) => b.len(),
-        }
-    }
-}
