@@ -4,8 +4,8 @@
 //! [`string_of`] is the only place that answers WRONGTYPE for a string command, also for those
 //! that go on to change the entry in place.
 
-use crate::data::entry::{Entry, ValueRef};
 use crate::data::number::parse_i64;
+use crate::data::{Entry, ValueRef};
 use crate::error::CmdError;
 use crate::resp::Encoder;
 use crate::shard::Cx;
