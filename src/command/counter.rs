@@ -3,7 +3,7 @@
 use super::extended::Extended;
 use super::spec::*;
 use super::value::{Text, integer, string_of};
-use crate::data::entry::Entry;
+use crate::data::Entry;
 use crate::data::number::parse_i64;
 use crate::error::CmdError;
 use crate::resp::Args;

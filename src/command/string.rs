@@ -5,7 +5,7 @@
 
 use super::spec::*;
 use super::value::*;
-use crate::data::entry::Entry;
+use crate::data::Entry;
 use crate::error::CmdError;
 use crate::resp::Args;
 use crate::shard::{Cx, Expiry};

@@ -341,7 +341,7 @@ impl Worker {
             _ if together => {
                 self.run_on(token, conn, id, first.unwrap_or(self.index), args, None);
             }
-            Spread::PerKey { merge, .. } => {
+            Spread::PerKey { merge, .. } if evenly_spaced(&indexes, args.len()) => {
                 let parts = indexes.iter().enumerate().map(|(n, &at)| {
                     let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);
                     let own = args.iter().take(1);
@@ -351,6 +351,8 @@ impl Worker {
                 let parts: Vec<_> = parts.collect();
                 self.split(token, conn, id, merge, parts.into_iter());
             }
+            // Not as many arguments as the keys need: the command says so itself.
+            Spread::PerKey { .. } => self.run_on(token, conn, id, self.index, args, None),
             _ => self.begin_gather(io, token, conn, id, args, &indexes),
         }
     }
@@ -451,6 +453,12 @@ impl Worker {
     pub(super) fn is_over_hard_limit(&self, conn: &Conn) -> bool {
         self.limits.output.hard > 0 && conn.output_len() as u64 > self.limits.output.hard
     }
+}
+
+/// Whether each key has as many arguments of its own as the others.
+fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
+    let step = indexes.get(1).map_or(1, |second| second - indexes[0]) as usize;
+    indexes.last().is_none_or(|&last| last as usize + step == len)
 }
 
 pub(super) fn caller(conn: &Conn) -> Caller {
