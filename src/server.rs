@@ -104,6 +104,19 @@ fn share(config: Config, shards: usize) -> Result<Shared, Fatal> {
     })
 }
 
+fn worker(shared: &Arc<Shared>, index: usize, mail: Mailboxes<Message>, seed: u64) -> Worker {
+    let settings = shard_settings(&shared.env.config());
+    let stats = shared.env.stats[index].clone();
+    Worker::new(shared.clone(), Shard::new(index, seed, settings, stats), mail)
+}
+
+/// The workers of a server without threads, for the simulator: all chance comes from `seed`.
+pub fn workers(config: Config, shards: usize, seed: u64) -> Result<Vec<Worker>, Fatal> {
+    let shared = Arc::new(share(config, shards)?);
+    let mail = mesh::<Message>(shards).into_iter().enumerate();
+    Ok(mail.map(|(index, mail)| worker(&shared, index, mail, seed)).collect())
+}
+
 type ShardThread = std::thread::JoinHandle<Result<(), Fatal>>;
 
 fn start_shard(
@@ -116,15 +129,10 @@ fn start_shard(
     let shared = shared.clone();
     let name = format!("shard-{index}");
     rt::on_core(core, &name, move || async move {
-        let settings = shard_settings(&shared.env.config());
-        let stats = shared.env.stats[index].clone();
-        let shard = Shard::new(index, seed(), settings, stats);
+        let mut worker = worker(&shared, index, mail, seed());
         let driver = Driver::new(index, shared.bells.clone(), listeners);
         let result = match driver {
-            Ok(driver) => {
-                let mut worker = Worker::new(shared.clone(), shard, mail);
-                driver.run(&mut worker).await
-            }
+            Ok(driver) => driver.run(&mut worker).await,
             Err(error) => Err(error),
         };
         // One shard that cannot go on ends all: the others cannot serve its keys.

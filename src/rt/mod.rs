@@ -19,6 +19,7 @@ mod executor;
 mod listen;
 mod probe;
 mod signals;
+pub mod sim;
 mod uring;
 
 pub use bell::{Bell, Bells};
