@@ -152,6 +152,14 @@ impl Both<'_> {
         reply.unwrap_or_else(|d| panic!("{}", report(&[cmd], &d, shards)))
     }
 
+    pub fn redis_port(&self) -> u16 {
+        self.pair.redis.port
+    }
+
+    pub fn corelane_port(&self) -> u16 {
+        self.pair.corelane.port
+    }
+
     /// SCAN from cursor 0 until the cursor is 0 again, as one set of keys; errors as they are.
     fn whole_scan(&mut self, step: usize, cmd: &Cmd) -> Result<Reply, Difference> {
         let redis = scan(&mut self.redis, cmd);

@@ -137,7 +137,7 @@ impl Server {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    /// Sends a signal and waits for the end of the process.
+    /// Sends a signal (0: none) and waits for the end of the process.
     pub fn end(&mut self, signal: i32) -> std::process::ExitStatus {
         self.ended = true;
         // SAFETY: kill takes two integers; the pid is our own unreaped child's.
