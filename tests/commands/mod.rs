@@ -1,0 +1,14 @@
+//! Scripted sequences, a file per family, run against redis-server and Corelane.
+//!
+//! A script is a list of redis-cli lines. It runs on one shard and on three, in RESP2 and in RESP3,
+//! and every reply is compared. A program that the random tests printed becomes a script here.
+
+mod bitmaps;
+mod command_table;
+mod connection;
+mod databases;
+mod expiry;
+mod keys;
+mod scan;
+mod server;
+mod strings;

@@ -1,0 +1,65 @@
+//! Random programs against redis-server and Corelane.
+//!
+//! A program is a list of commands over a handful of keys, values and options, weighted towards
+//! what interacts. It runs command by command, or as one pipelined stream cut at random bytes;
+//! in RESP2 and RESP3; on one shard and on three. proptest shrinks a program on which the
+//! replies differ, and the test prints what is left as redis-cli lines, ready to become a
+//! script in `commands/`.
+//!
+//! Programs are the same in every run unless `CORELANE_SEED` says otherwise; `CORELANE_CASES=50`
+//! runs fifty times as many.
+//!
+//! Deliberately absent: short expiry times. What depends on the moment is for `commands/`.
+
+mod bitmaps;
+mod connection;
+mod generic;
+mod invalid;
+mod run;
+mod strings;
+mod values;
+
+use crate::harness::Cmd;
+use crate::harness::Protocol::{Resp2, Resp3};
+use proptest::prelude::*;
+use run::{Mode, differential};
+
+/// All families together, as they meet in one keyspace.
+fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
+    prop_oneof![
+        8 => strings::command(),
+        4 => bitmaps::command(),
+        6 => generic::command(mode),
+        1 => connection::command(mode),
+        1 => invalid::command(),
+    ]
+    .boxed()
+}
+
+macro_rules! differential_tests {
+    ($($name:ident: $commands:expr, $shards:expr, $protocol:expr, $mode:expr, $cases:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            differential(stringify!($name), $commands, $shards, $protocol, $mode, $cases);
+        })*
+    };
+}
+
+differential_tests! {
+    strings_on_one_shard: |_| strings::command(), 1, Resp2, Mode::Stepwise, 2_000;
+    strings_on_three_shards: |_| strings::command(), 3, Resp3, Mode::Stepwise, 2_000;
+    bitmaps_on_one_shard: |_| bitmaps::command(), 1, Resp3, Mode::Stepwise, 2_000;
+    bitmaps_on_three_shards: |_| bitmaps::command(), 3, Resp2, Mode::Stepwise, 2_000;
+    keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
+    keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
+    connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;
+    invalid_on_one_shard: |_| invalid::command(), 1, Resp2, Mode::Stepwise, 2_000;
+    invalid_on_three_shards: |_| invalid::command(), 3, Resp3, Mode::Stepwise, 1_000;
+    all_on_one_shard_resp2: any_command, 1, Resp2, Mode::Stepwise, 2_000;
+    all_on_one_shard_resp3: any_command, 1, Resp3, Mode::Stepwise, 2_000;
+    all_on_three_shards_resp2: any_command, 3, Resp2, Mode::Stepwise, 3_000;
+    all_on_three_shards_resp3: any_command, 3, Resp3, Mode::Stepwise, 3_000;
+    pipelined_on_one_shard: any_command, 1, Resp2, Mode::Pipelined, 3_000;
+    pipelined_on_three_shards_resp2: any_command, 3, Resp2, Mode::Pipelined, 4_000;
+    pipelined_on_three_shards_resp3: any_command, 3, Resp3, Mode::Pipelined, 4_000;
+}

@@ -1,0 +1,86 @@
+//! Runs a strategy's programs on a pair of servers and reports the smallest that differs.
+
+use crate::harness::pair::{Difference, Pair, report};
+use crate::harness::{Cmd, Protocol, cases, seed};
+use proptest::prelude::*;
+use proptest::strategy::BoxedStrategy;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+/// How a program reaches the servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// A command after the reply of the one before.
+    Stepwise,
+    /// All at once, cut into pieces at random bytes.
+    Pipelined,
+}
+
+/// Commands in one program.
+const PROGRAM_MAX: usize = 40;
+
+/// Compares the two servers on `count` random programs; panics with the smallest difference.
+pub fn differential(
+    name: &str,
+    commands: impl Fn(Mode) -> BoxedStrategy<Cmd>,
+    shards: usize,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
+    let pair = Pair::start(shards, &[]);
+    let config = Config {
+        cases: cases(count),
+        failure_persistence: None,
+        max_shrink_iters: 3_000,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, rng(name));
+    let cuts = match mode {
+        Mode::Stepwise => proptest::collection::vec(any::<usize>(), 0..1).boxed(),
+        Mode::Pipelined => proptest::collection::vec(any::<usize>(), 0..6).boxed(),
+    };
+    let programs = (proptest::collection::vec(commands(mode), 1..PROGRAM_MAX), cuts);
+    let verdict = runner.run(&programs, |(program, cuts)| {
+        run(&pair, protocol, mode, &program, &cuts)
+            .map_err(|d| TestCaseError::fail(format!("{} {d:?}", d.why)))
+    });
+    match verdict {
+        Ok(()) => {}
+        Err(TestError::Fail(_, (program, cuts))) => {
+            // Once more, for the whole difference of the smallest program.
+            let text = match run(&pair, protocol, mode, &program, &cuts) {
+                Err(d) => report(&program, &d, shards),
+                Ok(()) => format!("\n--- differs only at times: {program:#?}"),
+            };
+            panic!(
+                "{name}, {protocol:?}, {mode:?}, cut at {cuts:?}, CORELANE_SEED={}{text}",
+                seed()
+            );
+        }
+        Err(TestError::Abort(why)) => panic!("{name}: {why}"),
+    }
+}
+
+fn run(
+    pair: &Pair,
+    protocol: Protocol,
+    mode: Mode,
+    program: &[Cmd],
+    cuts: &[usize],
+) -> Result<(), Difference> {
+    let mut both = pair.connect(protocol);
+    match mode {
+        Mode::Stepwise => both.sequence(program),
+        Mode::Pipelined => both.pipelined(program, cuts),
+    }
+}
+
+/// A generator from the test's name and `CORELANE_SEED`.
+fn rng(name: &str) -> TestRng {
+    let mut bytes = [0u8; 32];
+    bytes[..8].copy_from_slice(&seed().to_le_bytes());
+    for (i, b) in name.bytes().enumerate() {
+        bytes[8 + i % 24] = bytes[8 + i % 24].rotate_left(3) ^ b;
+    }
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}

@@ -1,0 +1,217 @@
+//! When two servers' replies count as the same.
+//!
+//! The rule is equality of the whole reply tree. The exceptions below are each the
+//! smallest that a correct server needs: time passes, orders are unspecified, ids differ.
+
+use super::reply::Reply;
+use super::script::Cmd;
+
+/// How much later one server may have run the same command.
+const DRIFT_MS: i64 = 5_000;
+
+/// Behaviour that changed between the oracle's version (Debian has 7.0) and 7.2, which is the norm.
+struct Newer {
+    /// Whether this row is about the command.
+    applies: fn(&Cmd) -> bool,
+    /// What 7.2 replies.
+    reply: fn(&Cmd) -> Reply,
+    /// Why the two differ; printed with a failure.
+    why: &'static str,
+}
+
+const NEWER: &[Newer] = &[
+    Newer {
+        applies: |c| c.name() == "CLIENT" && c.upper(1) == "SETINFO",
+        reply: client_setinfo,
+        why: "CLIENT SETINFO came with 7.2",
+    },
+    Newer {
+        applies: |c| bit_range_error(c).is_some(),
+        reply: |c| error(bit_range_error(c).unwrap_or_default()),
+        why: "since 7.2 BITCOUNT and BITPOS check their arguments also when the key is missing",
+    },
+    Newer {
+        applies: |c| c.name() == "CLIENT" && c.upper(1) == "NO-TOUCH",
+        reply: client_no_touch,
+        why: "CLIENT NO-TOUCH came with 7.2",
+    },
+];
+
+fn error(text: &str) -> Reply {
+    Reply::Error(text.as_bytes().to_vec())
+}
+
+fn client_setinfo(cmd: &Cmd) -> Reply {
+    let [_, _, attribute, value] = &cmd.0[..] else {
+        return error("ERR wrong number of arguments for 'client|setinfo' command");
+    };
+    let shown = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let name = cmd.upper(2);
+    if name != "LIB-NAME" && name != "LIB-VER" {
+        return error(&format!("ERR Unrecognized option '{}'", shown(attribute)));
+    }
+    if value.iter().any(|b| !(b'!'..=b'~').contains(b)) {
+        return error(&format!(
+            "ERR {} cannot contain spaces, newlines or special characters.",
+            shown(attribute)
+        ));
+    }
+    Reply::Simple(b"OK".to_vec())
+}
+
+fn client_no_touch(cmd: &Cmd) -> Reply {
+    match (cmd.0.len(), cmd.upper(2).as_str()) {
+        (3, "ON" | "OFF") => Reply::Simple(b"OK".to_vec()),
+        (3, _) => error("ERR syntax error"),
+        _ => error("ERR wrong number of arguments for 'client|no-touch' command"),
+    }
+}
+
+/// What is wrong with the range of a BITCOUNT or BITPOS, checked in 7.2's order.
+fn bit_range_error(cmd: &Cmd) -> Option<&'static str> {
+    const SYNTAX: &str = "ERR syntax error";
+    const INTEGER: &str = "ERR value is not an integer or out of range";
+    let integer = |i: usize| {
+        let text = String::from_utf8_lossy(&cmd.0[i]);
+        text.parse::<i64>().is_ok_and(|n| n.to_string() == text)
+    };
+    let unit = |i: usize| matches!(cmd.upper(i).as_str(), "BYTE" | "BIT");
+    match (cmd.name().as_str(), cmd.0.len()) {
+        ("BITCOUNT", 4 | 5) if !integer(2) || !integer(3) => Some(INTEGER),
+        ("BITCOUNT", 5) if !unit(4) => Some(SYNTAX),
+        ("BITCOUNT", 3 | 6..) => Some(SYNTAX),
+        ("BITPOS", 3..) if !integer(2) => Some(INTEGER),
+        ("BITPOS", 3..) if !matches!(&cmd.0[2][..], b"0" | b"1") => {
+            Some("ERR The bit argument must be 1 or 0.")
+        }
+        ("BITPOS", 4..=6) if !integer(3) => Some(INTEGER),
+        ("BITPOS", 6) if !unit(5) => Some(SYNTAX),
+        ("BITPOS", 5 | 6) if !integer(4) => Some(INTEGER),
+        ("BITPOS", 7..) => Some(SYNTAX),
+        _ => None,
+    }
+}
+
+/// Whether the oracle is older than 7.2, so that `NEWER` applies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OracleAge {
+    Older,
+    Current,
+}
+
+/// Compares the two replies to one command; an error says by which rule they differ.
+pub fn same(cmd: &Cmd, age: OracleAge, oracle: &Reply, subject: &Reply) -> Result<(), String> {
+    if age == OracleAge::Older
+        && let Some(row) = NEWER.iter().find(|row| (row.applies)(cmd))
+    {
+        let expected = (row.reply)(cmd);
+        return check(expected == *subject, &format!("{}: expected {expected:?}", row.why));
+    }
+    if let Some(verdict) = loosely(cmd, oracle, subject) {
+        return verdict;
+    }
+    check(ordered(oracle) == ordered(subject), "the replies differ")
+}
+
+fn check(holds: bool, why: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why.to_string()) }
+}
+
+/// The commands whose replies need not be equal. `None`: no rule, or the replies aren't of the
+/// kind that the rule is about (errors, say), and must be equal.
+fn loosely(cmd: &Cmd, oracle: &Reply, subject: &Reply) -> Option<Result<(), String>> {
+    let within = |least: i64, limit: i64| match (oracle, subject) {
+        (Reply::Int(a), Reply::Int(b)) if *a >= least && *b >= least => {
+            Some(check((a - b).abs() <= limit, &format!("further apart than {limit}")))
+        }
+        _ => None,
+    };
+    match (cmd.name().as_str(), cmd.upper(1).as_str()) {
+        ("TTL" | "EXPIRETIME", _) => within(1, DRIFT_MS / 1000),
+        ("PTTL" | "PEXPIRETIME", _) => within(1, DRIFT_MS),
+        ("OBJECT", "IDLETIME") => within(0, DRIFT_MS / 1000),
+        // Redis shares the small integers' objects; only that there is an object is a promise.
+        ("OBJECT", "REFCOUNT") => within(1, i64::MAX / 2),
+        ("CLIENT", "ID") => within(1, i64::MAX / 2),
+        // Which key is up to the server; `Pair` checks that it exists.
+        ("RANDOMKEY", _) => match (oracle, subject) {
+            (Reply::Bulk(_), Reply::Bulk(_)) => Some(Ok(())),
+            _ => None,
+        },
+        ("KEYS", _) => match (oracle, subject) {
+            (Reply::Array(a), Reply::Array(b)) => {
+                Some(check(sorted(a) == sorted(b), "not the same keys"))
+            }
+            _ => None,
+        },
+        ("HELLO", _) => hello(oracle, subject),
+        _ => None,
+    }
+}
+
+/// HELLO's fields, but for the version and the connection's id.
+fn hello(oracle: &Reply, subject: &Reply) -> Option<Result<(), String>> {
+    if std::mem::discriminant(oracle) != std::mem::discriminant(subject) || oracle.is_error() {
+        return None;
+    }
+    for name in ["server", "proto", "mode", "role", "modules"] {
+        if oracle.field(name) != subject.field(name) {
+            return Some(Err(format!("the field {name} differs")));
+        }
+    }
+    let both = |r: &Reply| {
+        matches!(r.field("version"), Some(Reply::Bulk(_)))
+            && matches!(r.field("id"), Some(Reply::Int(_)))
+    };
+    Some(check(both(oracle) && both(subject), "version or id is missing"))
+}
+
+fn sorted(items: &[Reply]) -> Vec<&Reply> {
+    let mut items: Vec<&Reply> = items.iter().collect();
+    items.sort();
+    items
+}
+
+/// The reply with the members of its sets and maps, which have no order, in one order.
+pub fn ordered(reply: &Reply) -> Reply {
+    let each = |items: &[Reply]| -> Vec<Reply> { items.iter().map(ordered).collect() };
+    match reply {
+        Reply::Array(v) => Reply::Array(each(v)),
+        Reply::Push(v) => Reply::Push(each(v)),
+        Reply::Set(v) => {
+            let mut v = each(v);
+            v.sort();
+            Reply::Set(v)
+        }
+        Reply::Map(m) => {
+            let mut m: Vec<_> = m.iter().map(|(k, v)| (ordered(k), ordered(v))).collect();
+            m.sort();
+            Reply::Map(m)
+        }
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn rules_are_no_wider_than_they_say() {
+    let cmd = |line: &str| super::parse_line(line);
+    let int = Reply::Int;
+    let verdict = |line: &str, a: Reply, b: Reply| same(&cmd(line), OracleAge::Current, &a, &b);
+    assert!(verdict("TTL k", int(100), int(99)).is_ok());
+    assert!(verdict("TTL k", int(100), int(90)).is_err());
+    assert!(verdict("TTL k", int(-1), int(-2)).is_err());
+    assert!(verdict("PTTL k", int(1), int(-2)).is_err());
+    assert!(verdict("GET k", Reply::NilBulk, Reply::Null).is_err());
+    assert!(
+        verdict("KEYS *", Reply::Array(vec![int(1), int(2)]), Reply::Array(vec![int(2), int(1)]))
+            .is_ok()
+    );
+    assert!(
+        verdict("MGET a b", Reply::Array(vec![int(1), int(2)]), Reply::Array(vec![int(2), int(1)]))
+            .is_err()
+    );
+    let older =
+        |line: &str, b: Reply| same(&cmd(line), OracleAge::Older, &error("ERR unknown"), &b);
+    assert!(older("CLIENT SETINFO lib-name x", Reply::Simple(b"OK".to_vec())).is_ok());
+    assert!(older("CLIENT SETINFO lib-name x", error("ERR unknown")).is_err());
+}

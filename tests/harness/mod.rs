@@ -1,0 +1,67 @@
+//! Servers, connections and comparisons that all tests share.
+//!
+//! Deliberately absent: any knowledge of Corelane's insides. A test sees a process, its port, its
+//! log and what `/proc` says about it.
+
+pub mod client;
+pub mod compare;
+pub mod pair;
+pub mod process;
+pub mod reply;
+pub mod script;
+pub mod spawn;
+
+pub use client::Client;
+pub use pair::{Pair, Protocol};
+pub use process::Server;
+pub use reply::Reply;
+pub use script::{Cmd, parse_line};
+
+use std::time::{Duration, Instant};
+
+/// The tests' only reader of time.
+#[allow(clippy::disallowed_methods)] // deadlines of the tests themselves
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Calls `probe` until it answers true; panics with `what` when `limit` has passed.
+pub fn wait_until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+    let deadline = now() + limit;
+    while !probe() {
+        assert!(now() < deadline, "waited {limit:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `CORELANE_CASES` multiplies the number of random cases of every test.
+pub fn cases(default: u32) -> u32 {
+    let factor: f64 =
+        std::env::var("CORELANE_CASES").ok().map_or(1.0, |v| v.parse().expect("CORELANE_CASES"));
+    ((f64::from(default) * factor) as u32).max(1)
+}
+
+/// `CORELANE_SEED` selects another sequence of random cases; the same seed repeats a run.
+pub fn seed() -> u64 {
+    std::env::var("CORELANE_SEED").ok().map_or(0, |v| v.parse().expect("CORELANE_SEED"))
+}
+
+/// A small generator for data that need not shrink (xorshift64*, seeded).
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(salt: u64) -> Rng {
+        Rng((seed().wrapping_add(salt)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 1
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}

@@ -1,0 +1,230 @@
+//! A redis-server and a Corelane side by side: each command goes to both, the replies are compared.
+
+use super::compare::{OracleAge, ordered, same};
+use super::process::is_stand_in;
+use super::script::{Cmd, parse_line, parse_script};
+use super::{Client, Reply, Server};
+use std::fmt::Write as _;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    Resp2,
+    Resp3,
+}
+
+/// Every way in which the scripted sequences run.
+const WAYS: [(usize, Protocol); 4] =
+    [(1, Protocol::Resp2), (1, Protocol::Resp3), (3, Protocol::Resp2), (3, Protocol::Resp3)];
+
+/// The two servers.
+pub struct Pair {
+    pub redis: Server,
+    pub corelane: Server,
+    pub shards: usize,
+    pub age: OracleAge,
+}
+
+/// A connection to each of the two.
+pub struct Both<'p> {
+    pub redis: Client,
+    pub corelane: Client,
+    pair: &'p Pair,
+}
+
+/// Where and how two runs parted.
+#[derive(Debug)]
+pub struct Difference {
+    pub step: usize,
+    pub cmd: Cmd,
+    pub redis: String,
+    pub corelane: String,
+    pub why: String,
+}
+
+impl Pair {
+    pub fn start(shards: usize, args: &[&str]) -> Pair {
+        let redis = Server::redis_with(args);
+        let corelane = Server::corelane_with(shards, args);
+        let oracle = version(&redis);
+        assert!(oracle >= (7, 0), "the oracle must be redis-server 7.0 or later, not {oracle:?}");
+        let older = oracle < (7, 2) && !(is_stand_in() && version(&corelane) < (7, 2));
+        let age = if older { OracleAge::Older } else { OracleAge::Current };
+        Pair { redis, corelane, shards, age }
+    }
+
+    /// A fresh connection to both, in the protocol wanted, over empty databases.
+    pub fn connect(&self, protocol: Protocol) -> Both<'_> {
+        let mut both =
+            Both { redis: self.redis.client(), corelane: self.corelane.client(), pair: self };
+        for client in [&mut both.redis, &mut both.corelane] {
+            assert_eq!(client.run("FLUSHALL").text(), "OK");
+            if protocol == Protocol::Resp3 {
+                assert_eq!(client.run("HELLO 3").field("proto"), Some(&Reply::Int(3)));
+            }
+        }
+        both
+    }
+}
+
+impl Both<'_> {
+    /// Runs one command on both and compares; the reply is redis-server's.
+    pub fn step(&mut self, step: usize, cmd: &Cmd) -> Result<Reply, Difference> {
+        if is_whole_scan(cmd) {
+            return self.whole_scan(step, cmd);
+        }
+        let redis = self.redis.call(cmd);
+        let corelane = match self.corelane.send(cmd).and_then(|()| self.corelane.recv()) {
+            Ok(reply) => reply,
+            Err(e) => return Err(difference(step, cmd, &redis, &format!("({e})"), "no reply")),
+        };
+        if let (true, Reply::Bulk(key)) = (cmd.name() == "RANDOMKEY", &corelane) {
+            let exists = self.corelane.call(&Cmd::new([b"EXISTS".as_slice(), key]));
+            if exists != Reply::Int(1) {
+                return Err(difference(step, cmd, &redis, &format!("{corelane:?}"), "no such key"));
+            }
+        }
+        self.check(step, cmd, redis, &corelane)
+    }
+
+    /// Compares two replies that were read already.
+    fn check(
+        &mut self,
+        at: usize,
+        cmd: &Cmd,
+        redis: Reply,
+        ours: &Reply,
+    ) -> Result<Reply, Difference> {
+        if let Err(why) = same(cmd, self.pair.age, &redis, ours) {
+            return Err(difference(at, cmd, &redis, &format!("{ours:?}"), &why));
+        }
+        Ok(redis)
+    }
+
+    /// Runs a program command by command.
+    pub fn sequence(&mut self, program: &[Cmd]) -> Result<(), Difference> {
+        for (step, cmd) in program.iter().enumerate() {
+            self.step(step, cmd)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a program as one stream, cut into the given pieces of its bytes, and compares all
+    /// replies in their order.
+    pub fn pipelined(&mut self, program: &[Cmd], cuts: &[usize]) -> Result<(), Difference> {
+        let mut bytes = Vec::new();
+        program.iter().for_each(|c| c.encode(&mut bytes));
+        let mut cuts: Vec<usize> = cuts.iter().map(|c| c % (bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for cut in cuts.into_iter().chain([bytes.len()]) {
+            pieces.push(&bytes[from..cut]);
+            from = cut;
+        }
+        let redis = self.redis.stream_in(&pieces, program.len()).expect("redis-server replies");
+        let ours = self.corelane.stream_in(&pieces, program.len());
+        let ours = ours.map_err(|e| Difference {
+            step: 0,
+            cmd: Cmd::new(["(the pipeline)"]),
+            redis: format!("{} replies", redis.len()),
+            corelane: e.to_string(),
+            why: "not as many whole replies as commands".into(),
+        })?;
+        for (step, cmd) in program.iter().enumerate() {
+            self.check(step, cmd, redis[step].clone(), &ours[step])?;
+        }
+        Ok(())
+    }
+
+    /// Runs a script of redis-cli lines; panics at the first difference.
+    pub fn script(&mut self, script: &str) {
+        let program = parse_script(script);
+        if let Err(d) = self.sequence(&program) {
+            panic!("{}", report(&program, &d, self.pair.shards));
+        }
+    }
+
+    /// Runs one redis-cli line on both; panics on a difference; the reply is redis-server's.
+    pub fn run(&mut self, line: &str) -> Reply {
+        let cmd = parse_line(line);
+        let shards = self.pair.shards;
+        let reply = self.step(0, &cmd);
+        reply.unwrap_or_else(|d| panic!("{}", report(&[cmd], &d, shards)))
+    }
+
+    pub fn redis_port(&self) -> u16 {
+        self.pair.redis.port
+    }
+
+    pub fn corelane_port(&self) -> u16 {
+        self.pair.corelane.port
+    }
+
+    /// SCAN from cursor 0 until the cursor is 0 again, as one set of keys; errors as they are.
+    fn whole_scan(&mut self, step: usize, cmd: &Cmd) -> Result<Reply, Difference> {
+        let redis = scan(&mut self.redis, cmd);
+        let ours = scan(&mut self.corelane, cmd);
+        match ordered(&redis) == ordered(&ours) {
+            true => Ok(redis),
+            false => Err(difference(step, cmd, &redis, &format!("{ours:?}"), "not the same keys")),
+        }
+    }
+}
+
+/// Major and minor version of a running server.
+fn version(server: &Server) -> (u32, u32) {
+    let text = server.info("redis_version").expect("INFO has redis_version");
+    let mut parts = text.split('.').map(|p| p.parse::<u32>().expect("a numeric version"));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+fn is_whole_scan(cmd: &Cmd) -> bool {
+    cmd.name() == "SCAN" && cmd.0.get(1).is_some_and(|c| c == b"0")
+}
+
+fn scan(client: &mut Client, cmd: &Cmd) -> Reply {
+    let mut cmd = cmd.clone();
+    let mut keys = std::collections::BTreeSet::new();
+    for _ in 0..100_000 {
+        let reply = client.call(&cmd);
+        let Reply::Array(parts) = &reply else { return reply };
+        let [Reply::Bulk(cursor), Reply::Array(page)] = &parts[..] else { return reply };
+        keys.extend(page.iter().cloned());
+        if cursor == b"0" {
+            return Reply::Set(keys.into_iter().collect());
+        }
+        cmd.0[1] = cursor.clone();
+    }
+    panic!("{cmd:?} never comes to an end");
+}
+
+fn difference(step: usize, cmd: &Cmd, redis: &Reply, corelane: &str, why: &str) -> Difference {
+    let (redis, corelane) = (format!("{redis:?}"), corelane.to_string());
+    Difference { step, cmd: cmd.clone(), redis, corelane, why: why.to_string() }
+}
+
+/// The text of a failure: the program as redis-cli lines, and both replies.
+pub fn report(program: &[Cmd], d: &Difference, shards: usize) -> String {
+    let mut text = format!("\n--- with {shards} shard(s), at line {}: {}\n", d.step + 1, d.why);
+    for cmd in program.iter().take(d.step + 1) {
+        let _ = writeln!(text, "{cmd:?}");
+    }
+    let _ = write!(text, "--- redis-server: {}\n--- corelane:     {}\n", d.redis, d.corelane);
+    text
+}
+
+/// Runs a script against fresh pairs with one shard and with three, in RESP2 and in RESP3.
+pub fn everywhere(script: &str) {
+    everywhere_with(&[], |both| both.script(script));
+}
+
+/// Runs a test against fresh pairs with one shard and with three, in RESP2 and in RESP3.
+pub fn everywhere_with(args: &[&str], test: impl Fn(&mut Both)) {
+    let mut pair: Option<Pair> = None;
+    for (shards, protocol) in WAYS {
+        if pair.as_ref().is_none_or(|p| p.shards != shards) {
+            pair = Some(Pair::start(shards, args));
+        }
+        test(&mut pair.as_ref().expect("set above").connect(protocol));
+    }
+}

@@ -1,0 +1,22 @@
+//! The integration tests: one binary, real server processes, real clients.
+//!
+//! | module     | what it proves |
+//! |------------|----------------|
+//! | `harness`  | starts servers, speaks RESP, compares two servers' replies |
+//! | `commands` | scripted sequences per family, run against redis-server and Corelane |
+//! | `compat`   | random programs, run against redis-server and Corelane, shrunk on a difference |
+//! | `net`      | the wire: malformed input, limits, pipelines, connections, migration between shards |
+//! | `clients`  | redis-cli, redis-benchmark, memtier_benchmark and redis-py, unmodified |
+//! | `tidy`     | the code's own rules: sizes, import directions, forbidden calls |
+//!
+//! The environment changes a run: `CORELANE_BIN` names the server under test, `CORELANE_ORACLE` the
+//! redis-server to compare with, `CORELANE_CASES` scales the random tests (1 by default),
+//! `CORELANE_SEED` picks other random programs.
+#![allow(clippy::unwrap_used)] // a test that panics is a test that reports
+
+mod clients;
+mod commands;
+mod compat;
+mod harness;
+mod net;
+mod tidy;
