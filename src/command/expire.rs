@@ -290,10 +290,7 @@ mod tests {
     fn wrong_arguments_are_told() {
         let mut bench = Bench::new();
         for (command, error) in [
-            (
-                "EXPIRE k 1 NX XX",
-                "NX and XX, GT or LT options at the same time are not compatible",
-            ),
+            ("EXPIRE k 1 NX XX", "NX and XX, GT or LT options at the same time are not compatible"),
             ("EXPIRE k 1 GT LT", "GT and LT options at the same time are not compatible"),
             ("EXPIRE k x Q", "Unsupported option Q"),
             ("EXPIRE k x", "value is not an integer or out of range"),

@@ -270,16 +270,10 @@ mod tests {
         assert_eq!(bench.run("COPY a b"), ":0\r\n");
         assert_eq!(bench.run("COPY a b REPLACE"), ":1\r\n");
         assert_eq!(bench.run("GET b"), "$1\r\n1\r\n");
-        assert_eq!(
-            bench.run("COPY a a"),
-            "-ERR source and destination objects are the same\r\n"
-        );
+        assert_eq!(bench.run("COPY a a"), "-ERR source and destination objects are the same\r\n");
         assert_eq!(bench.run("COPY a a DB 3"), ":1\r\n");
         assert_eq!(bench.run("COPY a b DB 16"), "-ERR DB index is out of range\r\n");
-        assert_eq!(
-            bench.run("COPY a b DB x"),
-            "-ERR value is not an integer or out of range\r\n"
-        );
+        assert_eq!(bench.run("COPY a b DB x"), "-ERR value is not an integer or out of range\r\n");
         assert_eq!(bench.run("COPY a b DB"), "-ERR syntax error\r\n");
         assert_eq!(bench.run("COPY none b"), ":0\r\n");
         bench.caller.db = 3;

@@ -39,18 +39,9 @@ pub const COMMANDS: &[Command] = &[
             "Walks the keys of the database, some with each call.",
         ),
     shard("randomkey", 1, READONLY, &[], randomkey)
-        .spread(Spread::EveryShard {
-            part: randomkey_part,
-            merge: Merge::Custom(choose_weighted),
-        })
+        .spread(Spread::EveryShard { part: randomkey_part, merge: Merge::Custom(choose_weighted) })
         .tips(&["request_policy:all_shards", "nondeterministic_output"])
-        .doc(
-            Group::Generic,
-            "1.0.0",
-            "O(1)",
-            "",
-            "Returns a key chosen at random.",
-        ),
+        .doc(Group::Generic, "1.0.0", "O(1)", "", "Returns a key chosen at random."),
 ];
 
 /// The shard and the position in its table that a cursor means.
@@ -387,7 +378,8 @@ mod tests {
     #[test]
     fn shards_are_chosen_by_their_numbers_of_keys() {
         let mut random = fastrand::Rng::with_seed(5);
-        let parts: [&[u8]; 3] = [b"*2\r\n:1\r\n$1\r\na\r\n", b"*1\r\n:0\r\n", b"*2\r\n:9\r\n$1\r\nb\r\n"];
+        let parts: [&[u8]; 3] =
+            [b"*2\r\n:1\r\n$1\r\na\r\n", b"*1\r\n:0\r\n", b"*2\r\n:9\r\n$1\r\nb\r\n"];
         let mut chosen: HashMap<Vec<u8>, usize> = HashMap::new();
         for _ in 0..1000 {
             let mut buffer = Vec::new();

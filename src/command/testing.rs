@@ -17,8 +17,7 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Bench {
         let registry = Registry::new(&[]).unwrap();
-        let settings =
-            Settings { bulk_len_max: 512 << 20, access: Access::Lru, expire_effort: 1 };
+        let settings = Settings { bulk_len_max: 512 << 20, access: Access::Lru, expire_effort: 1 };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
         let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true };
