@@ -185,7 +185,7 @@ fn pexpiretime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// Seconds to the nearest, as Redis rounds them.
 fn to_seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 
 /// Replies -2 for no key, -1 for no expiry, else what `format` makes of it.
@@ -230,6 +230,8 @@ mod tests {
         assert_eq!(bench.run("EXPIRETIME k"), ":1800000000\r\n");
         assert_eq!(bench.run("PEXPIREAT k 1800000000501"), ":1\r\n");
         assert_eq!(bench.run("EXPIRETIME k"), ":1800000001\r\n");
+        assert_eq!(bench.run("PEXPIREAT k 9223372036854775807"), ":1\r\n");
+        assert_eq!(bench.run("EXPIRETIME k"), ":9223372036854776\r\n");
         assert_eq!(bench.run("PERSIST k"), ":1\r\n");
         assert_eq!(bench.run("PERSIST k"), ":0\r\n");
         assert_eq!(bench.run("PERSIST none"), ":0\r\n");

@@ -54,13 +54,16 @@ pub fn scan_cursor_join(shard: usize, position: u64) -> u64 {
     (shard as u64) << POSITION_BITS | position
 }
 
-/// Reads a cursor as loosely as Redis: zeros in front and a sign do no harm.
+/// Reads a cursor as loosely as Redis: zeros in front and a sign do no harm, nothing is 0.
 pub fn scan_cursor(text: &[u8]) -> Result<u64, CmdError> {
     let text = std::str::from_utf8(text).unwrap_or("x");
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
+    if text.is_empty() {
+        return Ok(0);
+    }
     let value = match digits.bytes().all(|b| b.is_ascii_digit()) {
         true => digits.parse::<u64>().ok(),
         false => None,

@@ -466,10 +466,6 @@ impl<'t, E: Keyed, S: BuildHasher> Occupied<'t, E, S> {
     #[inline]
     pub fn into_mut(self) -> &'t mut E {
         let this = std::mem::ManuallyDrop::new(self);
-        debug_assert_eq!(this.marked(), {
-            // SAFETY: occupied, the table exclusively borrowed.
-            unsafe { this.place.is_marked() }
-        });
         // SAFETY: occupied, and the guard, which had the table to itself, is no more.
         unsafe { this.place.element_mut() }
     }

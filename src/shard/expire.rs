@@ -3,11 +3,12 @@
 //! Each database has a hand that goes round its buckets in the order of SCAN and looks at the
 //! marked entries only. What the hand is about to reach has waited longest, so the expired share
 //! of what it meets bounds the expired share of the whole database (of the keys with an expiry).
-//! The hand stops after a few entries while that share is acceptable, and goes on as long as it
-//! is not, up to one whole round or to the end of the time that the caller gives.
+//! The hand has a pace, entries per call, which rises while that share is above the target and
+//! falls slowly while it is below; and when the share is far above, a call does not end before it
+//! has fallen, one whole round is done, or the time that the caller gives is up.
 //!
-//! Where entries with an expiry are rare, a stop after a few of them would come late; there the
-//! hand stops after a fixed part of the buckets, so that a round takes [`CALLS_PER_ROUND`] calls.
+//! At the lowest pace, where entries with an expiry are rare, a call also ends after a fixed part
+//! of the buckets, so that a round takes at most [`CALLS_PER_ROUND`] calls.
 //!
 //! Absent: a queue of keys ordered by their time. It would cost memory for every key with an
 //! expiry and work whenever one changes; a mark in the bucket costs a bit.
@@ -19,6 +20,13 @@ use super::{Keyspace, Shard};
 const CALLS_PER_ROUND: usize = 100;
 /// Fewest buckets for a call to look at.
 const BUCKETS_MIN: usize = 16;
+/// The share is that of the last entries met: half of so many to all of them.
+const MEMORY: usize = 200;
+/// Times the target from which on a call does not end.
+const FAR_ABOVE: usize = 2;
+/// Percent of the pace to which one call can change it.
+const PACE_FALL: usize = 95;
+const PACE_RISE: usize = 150;
 /// Buckets between two looks at the clock.
 const BUCKETS_PER_CHECK: usize = 16;
 
@@ -34,26 +42,26 @@ pub(super) struct ExpireCycle {
 #[derive(Debug, Default, Clone, Copy)]
 struct Hand {
     position: u64,
-    /// Marked entries seen since the share was last judged, and those of them that had expired.
+    /// Marked entries to meet in one call.
+    pace: usize,
+    /// Of the marked entries met lately, how many there were and how many had expired.
     seen: usize,
     expired: usize,
-    /// Whether the share was too high when it was last judged.
-    late: bool,
 }
 
 /// How hard the hand works, from `active-expire-effort` (1 to 10).
 #[derive(Debug, Clone, Copy)]
 struct Effort {
-    /// So many entries make a judgement.
-    sample: usize,
-    /// Percent of expired entries that are no reason to go on.
-    acceptable: usize,
+    /// The lowest pace.
+    pace_min: usize,
+    /// Permille of expired entries in front of the hand to aim at.
+    target: usize,
 }
 
 impl Effort {
     fn new(level: u32) -> Effort {
         let extra = (level.clamp(1, 10) - 1) as usize;
-        Effort { sample: 20 + 5 * extra, acceptable: 10 - extra }
+        Effort { pace_min: 20 + 5 * extra, target: 60 - 6 * extra }
     }
 }
 
@@ -95,34 +103,43 @@ impl Hand {
     ) -> bool {
         let round = keyspace.dbs[db].buckets();
         let enough = (round / CALLS_PER_ROUND).max(BUCKETS_MIN);
-        let mut judged = false;
+        self.pace = self.pace.max(effort.pace_min);
+        let mut met = 0;
         for visited in 1..=round {
             if keyspace.dbs[db].marked_len() == 0 {
                 *self = Hand { position: self.position, ..Hand::default() };
                 return true;
             }
             let (seen, expired) = keyspace.expire_bucket(db, &mut self.position, now);
-            self.seen += seen;
-            self.expired += expired;
-            if self.seen >= effort.sample {
-                self.judge(effort);
-                judged = true;
-            }
-            if !self.late && (judged || visited >= enough) {
-                return true;
+            met += seen;
+            self.record(seen, expired);
+            let far_enough =
+                met >= self.pace || (self.pace == effort.pace_min && visited >= enough);
+            if far_enough && self.share() <= effort.target * FAR_ABOVE {
+                break;
             }
             if visited % BUCKETS_PER_CHECK == 0 && time_is_up() {
                 return false;
             }
         }
-        self.judge(effort);
+        let rise = (self.share() * 100 / effort.target).clamp(PACE_FALL, PACE_RISE);
+        let pace_max = keyspace.dbs[db].marked_len().max(effort.pace_min);
+        self.pace = (self.pace * rise).div_ceil(100).clamp(effort.pace_min, pace_max);
         true
     }
 
-    fn judge(&mut self, effort: Effort) {
-        self.late = self.expired * 100 > self.seen * effort.acceptable;
-        self.seen = 0;
-        self.expired = 0;
+    fn record(&mut self, seen: usize, expired: usize) {
+        self.seen += seen;
+        self.expired += expired;
+        if self.seen > MEMORY {
+            self.seen /= 2;
+            self.expired /= 2;
+        }
+    }
+
+    /// Permille of the entries met lately that had expired.
+    fn share(&self) -> usize {
+        self.expired * 1000 / self.seen.max(1)
     }
 }
 
@@ -215,7 +232,7 @@ mod tests {
     #[test]
     fn expired_keys_stay_under_a_tenth_whatever_their_times() {
         let buckets = simulate(200, 0, 60, 5, 1000);
-        assert!(buckets < 400, "{buckets} buckets per cycle for 200 new keys");
+        assert!(buckets < 600, "{buckets} buckets per cycle for 200 new keys");
     }
 
     #[test]

@@ -420,3 +420,80 @@ impl Keys<'_> {
         self.space.stats.insert_ns_max.raise(taken.as_nanos() as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyspace() -> Keyspace {
+        Keyspace::new(1, Access::Lru, Arc::new(ShardStats::new(1, 16)))
+    }
+
+    #[test]
+    fn counts_follow_every_change_of_an_expiry() {
+        let mut space = keyspace();
+        let stats = space.stats.clone();
+        let counts = || (stats.per_db[2].keys.get(), stats.per_db[2].expires.get());
+        let mut keys = space.keys(2, 1000, true);
+        keys.set_string(b"a", b"1", Expiry::At(2000));
+        keys.set_string(b"b", b"1", Expiry::Clear);
+        assert_eq!(counts(), (2, 1));
+        keys.set_string(b"a", b"2", Expiry::Keep);
+        assert_eq!(keys.peek(b"a").unwrap().expire_at(), Some(2000));
+        keys.set_string(b"a", b"3", Expiry::Clear);
+        assert_eq!(counts(), (2, 0));
+        keys.set_expire(b"b", Some(1500));
+        keys.insert(Entry::string(b"a", b"4", Some(1500)));
+        assert_eq!(counts(), (2, 2));
+        let mut keys = space.keys(2, 1501, true);
+        assert!(!keys.set_expire(b"b", None));
+        assert_eq!(counts(), (1, 1));
+        // A value written over one that has expired has nothing of it.
+        keys.set_string(b"a", b"5", Expiry::Keep);
+        assert_eq!(keys.peek(b"a").unwrap().expire_at(), None);
+        assert_eq!((counts(), stats.expired_keys.get()), ((1, 0), 2));
+    }
+
+    #[test]
+    fn a_remembered_hash_serves_one_command() {
+        let mut space = keyspace();
+        let key = b"key".to_vec();
+        let hash = space.hash(&key);
+        space.remember(&key, hash);
+        let mut keys = space.keys(0, 0, true);
+        assert_eq!((keys.memo.2, keys.hash(&key)), (hash, hash));
+        assert_ne!(keys.hash(b"kez"), hash);
+        keys.set_string(&key, b"v", Expiry::Clear);
+        assert!(space.keys(0, 0, true).memo == NO_MEMO);
+        assert!(space.keys(0, 0, true).contains(&key));
+    }
+
+    #[test]
+    fn the_longest_growing_insert_is_recorded() {
+        let mut space = keyspace();
+        let mut keys = space.keys(0, 0, true);
+        for n in 0..5 {
+            keys.set_string(&[n], b"v", Expiry::Clear);
+        }
+        assert_eq!(keys.space.stats.insert_ns_max.get(), 0, "one bucket holds them");
+        for n in 5..100 {
+            keys.set_string(&[n], b"v", Expiry::Clear);
+        }
+        assert!(keys.space.stats.insert_ns_max.get() > 0);
+    }
+
+    #[test]
+    fn hits_and_misses_are_counted_for_readers_only() {
+        let mut space = keyspace();
+        let mut keys = space.keys(0, 0, true);
+        keys.set_string(b"a", b"v", Expiry::Clear);
+        keys.get(b"a");
+        keys.inspect(b"a");
+        keys.get(b"none");
+        keys.peek(b"a");
+        keys.get_mut(b"none");
+        assert!(keys.get_or_make(b"new").1 && !keys.get_or_make(b"new").1);
+        let stats = &keys.space.stats;
+        assert_eq!((stats.keyspace_hits.get(), stats.keyspace_misses.get()), (2, 1));
+    }
+}

@@ -28,6 +28,9 @@ pub struct Settings {
     pub expire_effort: u32,
 }
 
+/// Entries of a flushed database that are freed between two looks at the clock.
+const FREE_STEP: usize = 256;
+
 /// The state of one shard.
 pub struct Shard {
     pub index: usize,
@@ -43,6 +46,17 @@ impl Shard {
         let keyspace = Keyspace::new(seed, settings.access, stats.clone());
         let random = fastrand::Rng::with_seed(seed ^ index as u64);
         Shard { index, keyspace, settings, random, stats, expire: ExpireCycle::default() }
+    }
+
+    /// What is to be done without being asked for, about ten times a second: expiry and freeing
+    /// what was flushed. `true` when the time was up before all was done: call again soon.
+    pub fn cron(&mut self, now: i64, time_is_up: &mut dyn FnMut() -> bool) -> bool {
+        let late = self.expire_cycle(now, time_is_up);
+        let mut freeing = self.keyspace.free_step(FREE_STEP);
+        while freeing && !time_is_up() {
+            freeing = self.keyspace.free_step(FREE_STEP);
+        }
+        late || freeing
     }
 
     /// Works by another configuration from now on.
