@@ -8,5 +8,6 @@ pub mod error;
 pub mod metrics;
 pub mod resp;
 pub mod route;
+pub mod rt;
 pub mod session;
 pub mod shard;
