@@ -87,11 +87,18 @@ impl SessionBench {
             registry,
             run_id: "0123456789abcdef0123456789abcdef01234567".to_string(),
             started_at: now - 90_000_000,
-            config_file: None,
         };
         let session = Session::new(3, peer, true, now - 5000);
         let slots = SlotTable::contiguous(2);
-        SessionBench { env, slots, session, shard: 0, now, control: Control::Done, options: Vec::new() }
+        SessionBench {
+            env,
+            slots,
+            session,
+            shard: 0,
+            now,
+            control: Control::Done,
+            options: Vec::new(),
+        }
     }
 
     /// Sets an option as the file and the command line can, also one that CONFIG SET cannot.
