@@ -19,6 +19,9 @@ pub struct Env {
     pub run_id: String,
     /// Milliseconds since the epoch.
     pub started_at: i64,
+    /// What the server does for a CONFIG SET beyond letting every shard know, by the new values;
+    /// the reason when it cannot.
+    pub act: fn(Action, &Values) -> Result<(), String>,
 }
 
 impl Env {
@@ -30,26 +33,18 @@ impl Env {
 
     /// Carries out a CONFIG SET: all of it or nothing.
     ///
-    /// `act` does what the server has to do for it, with the new values. The configuration stays
-    /// locked meanwhile, so two changes at once come one after the other.
-    pub fn reconfigure(
-        &self,
-        pairs: &Pairs,
-        mut act: impl FnMut(Action, &Values) -> Result<(), String>,
-    ) -> Result<(), CmdError> {
+    /// The configuration stays locked meanwhile, so two changes at once come one after the other.
+    pub fn reconfigure(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), CmdError> {
         let mut config = self.config();
         let change = config.prepare(pairs).map_err(reply)?;
         for (action, option) in change.actions() {
-            act(action, change.values())
+            (self.act)(action, change.values())
                 .map_err(|reason| reply(Change::failure(option, &reason)))?;
         }
         config.commit(change);
         Ok(())
     }
 }
-
-/// Options with their new values, as CONFIG SET names them.
-pub type Pairs = [(Vec<u8>, Vec<u8>)];
 
 /// An error of the configuration as an error reply.
 pub fn reply(text: CmdErrorText) -> CmdError {
@@ -89,9 +84,8 @@ pub enum Control {
     /// Ask the connections of every shard by [`ClientsRequest::visit`]; their answers make the
     /// reply by [`ClientsRequest::reply`].
     Clients(ClientsRequest),
-    /// A CONFIG SET that is valid: carry it out by [`Env::reconfigure`]; `+OK` once every shard
-    /// works by it, else its error.
-    Reconfigure(Vec<(Vec<u8>, Vec<u8>)>),
+    /// The configuration has changed: `+OK` once every shard works by it.
+    Reconfigured,
     /// Write the configuration file by [`Config::rewrite`], which waits for the disk and so is not
     /// for a shard's thread; then `+OK` or its error.
     RewriteConfig,

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 pub struct CommandId(pub u16);
 
 /// Why a request names no command.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
     Command,
     Subcommand,

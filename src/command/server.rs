@@ -3,7 +3,7 @@
 //! Absent: replication (ROLE is always master), modules, anything on disk: SHUTDOWN SAVE is refused.
 
 use super::connection::REDIS_VERSION;
-use super::control::{Control, SessionCx, reply};
+use super::control::{Control, SessionCx};
 use super::introspect::help;
 use super::spec::*;
 use crate::clock;
@@ -115,9 +115,8 @@ fn config_set(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     }
     let pair = |at: usize| (args.at(at).to_vec(), args.at(at + 1).to_vec());
     let pairs: Vec<_> = (2..args.len()).step_by(2).map(pair).collect();
-    // What is wrong with the values can be told at once; nothing is changed here.
-    let _valid = cx.env.config().prepare(&pairs).map_err(reply)?;
-    Ok(Control::Reconfigure(pairs))
+    cx.env.reconfigure(&pairs)?;
+    Ok(Control::Reconfigured)
 }
 
 fn config_resetstat(_: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
@@ -227,31 +226,27 @@ mod tests {
     }
 
     #[test]
-    fn set_asks_the_server_to_change() {
+    fn set_changes_all_or_nothing() {
         let mut bench = SessionBench::new();
-        assert_eq!(bench.run("config set timeout 5 maxclients 100"), "");
-        let Control::Reconfigure(pairs) = &bench.control else { panic!("{:?}", bench.control) };
-        let mut actions = Vec::new();
-        let failing = |action, _: &_| {
-            actions.push(action);
-            Err("too many".to_string())
+        bench.env.act = |action, values| match action {
+            Action::Descriptors if values.maxclients > 50 => Err("too many".to_string()),
+            _ => Ok(()),
         };
-        let error = bench.env.reconfigure(pairs, failing).unwrap_err();
         assert_eq!(
-            error.to_string(),
-            "ERR CONFIG SET failed (possibly related to argument 'maxclients') - too many"
+            bench.run("config set timeout 5 maxclients 51"),
+            "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - too many\r\n"
         );
-        assert_eq!(actions, [Action::Descriptors]);
-        assert_eq!(bench.env.config().timeout, 0);
-        assert_eq!(bench.env.reconfigure(pairs, |_, _| Ok(())), Ok(()));
-        let config = bench.env.config().clone();
-        assert_eq!((config.timeout, config.maxclients), (5, 100));
         assert_eq!(bench.run("config set timeout 5 port"), "-ERR syntax error\r\n");
         assert_eq!(
-            bench.run("config set nope 1"),
+            bench.run("config set timeout 5 nope 1"),
             "-ERR Unknown option or number of arguments for CONFIG SET - 'nope'\r\n"
         );
         assert!(matches!(bench.control, Control::Done));
+        assert_eq!(bench.env.config().timeout, 0);
+        assert_eq!(bench.run("config set timeout 5 maxclients 50"), "");
+        assert!(matches!(bench.control, Control::Reconfigured));
+        let config = bench.env.config().clone();
+        assert_eq!((config.timeout, config.maxclients), (5, 50));
     }
 
     #[test]

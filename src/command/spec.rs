@@ -268,11 +268,7 @@ pub const fn session(name: &'static str, arity: i32, flags: Flags, run: SessionF
 }
 
 /// A command that is nothing without a subcommand.
-pub const fn container(
-    name: &'static str,
-    arity: i32,
-    subcommands: &'static [Command],
-) -> Command {
+pub const fn container(name: &'static str, arity: i32, subcommands: &'static [Command]) -> Command {
     let mut command = shard(name, arity, Flags::NONE, &[], no_handler);
     command.run = Run::Container;
     command.subcommands = subcommands;

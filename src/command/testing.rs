@@ -32,6 +32,16 @@ impl Bench {
         String::from_utf8_lossy(&self.run_args(&words)).into_owned()
     }
 
+    /// Keys of a database, as INFO has them.
+    pub fn keys(&self, db: usize) -> u64 {
+        self.shard.stats.per_db[db].keys.get()
+    }
+
+    /// Keys of a database that have an expiry, as INFO has them.
+    pub fn expires(&self, db: usize) -> u64 {
+        self.shard.stats.per_db[db].expires.get()
+    }
+
     /// Runs a command given as arguments and answers the encoded reply.
     pub fn run_args(&mut self, words: &[&[u8]]) -> Vec<u8> {
         with_args(words, |args| {
@@ -87,6 +97,7 @@ impl SessionBench {
             registry,
             run_id: "0123456789abcdef0123456789abcdef01234567".to_string(),
             started_at: now - 90_000_000,
+            act: |_, _| Ok(()),
         };
         let session = Session::new(3, peer, true, now - 5000);
         let slots = SlotTable::contiguous(2);

@@ -25,10 +25,13 @@ use super::{
     Config, Warning, defaults,
     file::{Loader, Place, split_args},
     options::rows,
-    render::{facts, first_sentence},
+    render::{facts, first_sentence, wrap},
     row::Group,
 };
 use crate::error::Fatal;
+
+/// Of the long help's text, which clap sets off by ten spaces.
+const HELP_WIDTH: usize = 86;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ fn parse_with(args: Vec<Vec<u8>>, stdin: &mut impl Read) -> Result<Invocation, F
     for directive in &words.directives {
         loader.directive(&Place::CommandLine, directive)?;
     }
-    let (values, warnings) = loader.finish();
+    let (values, warnings) = loader.finish()?;
     if words.request == Some(Request::Check) {
         return Ok(Invocation::Check { warnings });
     }
@@ -216,13 +219,21 @@ pub fn command() -> Command {
             let arg = Arg::new(row.name)
                 .long(row.name)
                 .value_name(row.hint())
-                .num_args(0..)
+                .num_args(1)
                 .help(short)
-                .long_help(format!("{}\n{}", row.doc, facts(row)));
+                .long_help(long_help(row));
             command = command.arg(arg);
         }
     }
-    command.term_width(100)
+    command
+}
+
+fn long_help(row: &super::Row) -> String {
+    [row.doc, &facts(row)]
+        .into_iter()
+        .flat_map(|part| wrap(part, HELP_WIDTH))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn short_default(row: &super::Row) -> String {
@@ -319,7 +330,7 @@ mod tests {
         assert!(run(&["--"]).is_err());
         assert!(run(&["--port \"7"]).is_err());
         let (_, warnings) = run(&["--slowlog-max-len", "10"]).unwrap();
-        assert!(warnings[0].to_string().starts_with("the command line: option 'slowlog-max-len'"));
+        assert!(warnings[0].to_string().starts_with("the command line: 'slowlog-max-len'"));
     }
 
     #[test]

@@ -149,12 +149,20 @@ impl fmt::Display for Warning {
     }
 }
 
+/// A directive that set a row.
+struct Seen {
+    row: &'static Row,
+    place: Place,
+    /// As written, without secrets.
+    directive: Vec<Vec<u8>>,
+}
+
 /// Collects directives into values.
 pub struct Loader {
     values: Values,
     warnings: Vec<Warning>,
-    /// Names of the rows that were set, for directives that add up.
-    seen: Vec<&'static str>,
+    /// The last directive about each row that was set.
+    seen: Vec<Seen>,
     depth: usize,
 }
 
@@ -164,9 +172,19 @@ impl Loader {
         Self { values: defaults, warnings: Vec::new(), seen: Vec::new(), depth: 0 }
     }
 
-    #[must_use]
-    pub fn finish(self) -> (Values, Vec<Warning>) {
-        (self.values, self.warnings)
+    /// The values and what is to be logged. Only now are values refused that the server doesn't
+    /// serve, since a later directive may have put another in the place of one.
+    pub fn finish(mut self) -> Result<(Values, Vec<Warning>), Fatal> {
+        for Seen { row, place, directive } in self.seen {
+            let Some(refusal) = row.refused(&self.values) else { continue };
+            if !refusal.lenient_in_file {
+                return Err(problem_at(&place, &directive, refusal.reason.to_owned()));
+            }
+            let text = format!("'{}' has no effect: {}", row.name, refusal.reason);
+            self.warnings.push(Warning { place, text });
+            super::set_default(row, &mut self.values);
+        }
+        Ok((self.values, self.warnings))
     }
 
     /// Reads a file.
@@ -210,7 +228,7 @@ impl Loader {
         }
         let shown = String::from_utf8_lossy(name);
         if unsupported::is_known(name) {
-            let text = format!("option '{shown}' of Redis isn't supported and has no effect");
+            let text = format!("'{shown}' of Redis or Valkey isn't supported and has no effect");
             self.warnings.push(Warning { place: place.clone(), text });
             return Ok(());
         }
@@ -235,7 +253,8 @@ impl Loader {
         directive: &[Vec<u8>],
         words: &[Vec<u8>],
     ) -> Result<(), Fatal> {
-        let turn = if self.seen.contains(&row.name) { Turn::Again } else { Turn::First };
+        let seen = self.seen.iter().any(|seen| seen.row.name == row.name);
+        let turn = if seen { Turn::Again } else { Turn::First };
         let fail = |problem: String| {
             let shown = if row.sensitive { &directive[..1] } else { directive };
             problem_at(place, shown, problem)
@@ -251,15 +270,9 @@ impl Loader {
             words => words,
         };
         row.set(&mut self.values, words, turn).map_err(fail)?;
-        if let Some(refusal) = row.refused(&self.values) {
-            if !refusal.lenient_in_file {
-                return Err(fail(refusal.reason.to_owned()));
-            }
-            let text = format!("'{}' has no effect: {}", row.name, refusal.reason);
-            self.warnings.push(Warning { place: place.clone(), text });
-            super::set_default(row, &mut self.values);
-        }
-        self.seen.push(row.name);
+        self.seen.retain(|seen| seen.row.name != row.name);
+        let directive = if row.sensitive { &directive[..1] } else { directive }.to_vec();
+        self.seen.push(Seen { row, place: place.clone(), directive });
         Ok(())
     }
 
@@ -327,7 +340,7 @@ mod tests {
     fn load(text: &str) -> Result<(Values, Vec<String>), String> {
         let mut loader = Loader::new(super::super::defaults());
         loader.stdin(text.as_bytes()).map_err(|fatal| fatal.to_string())?;
-        let (values, warnings) = loader.finish();
+        let (values, warnings) = loader.finish().map_err(|fatal| fatal.to_string())?;
         Ok((values, warnings.iter().map(ToString::to_string).collect()))
     }
 
@@ -441,19 +454,28 @@ mod tests {
 
     #[test]
     fn snapshots_and_unsupported_options_are_warned_of() {
-        let (values, warnings) = load("save 3600 1\nslowlog-max-len 5\nSlave-Priority 1").unwrap();
+        let text = "save 3600 1\nsave 60 10\nslowlog-max-len 5\nSlave-Priority 1";
+        let (values, warnings) = load(text).unwrap();
         assert!(values.save.is_empty());
         assert_eq!(
             warnings,
             [
-                "standard input, line 1: 'save' has no effect: snapshots aren't written yet: \
+                "standard input, line 3: 'slowlog-max-len' of Redis or Valkey isn't supported and \
+                 has no effect",
+                "standard input, line 4: 'Slave-Priority' of Redis or Valkey isn't supported and \
+                 has no effect",
+                "standard input, line 2: 'save' has no effect: snapshots aren't written yet: \
                  nothing is saved to disk",
-                "standard input, line 2: option 'slowlog-max-len' of Redis isn't supported and has \
-                 no effect",
-                "standard input, line 3: option 'Slave-Priority' of Redis isn't supported and has no \
-                 effect",
             ]
         );
+    }
+
+    #[test]
+    fn a_refused_value_may_be_overridden() {
+        let text = "daemonize yes\nsave 60 1\nmaxmemory 1gb\nmaxmemory 0\nsave \"\"\ndaemonize no";
+        assert!(load(text).unwrap().1.is_empty());
+        let error = load("daemonize no\n\ndaemonize yes").unwrap_err();
+        assert!(error.contains("line 3: `daemonize yes`"), "{error}");
     }
 
     #[test]
@@ -467,7 +489,7 @@ mod tests {
         write("d/b.conf", "port 3".into());
         let mut loader = Loader::new(Values::default());
         loader.file(&room.join("main.conf")).unwrap();
-        let (values, _) = loader.finish();
+        let (values, _) = loader.finish().unwrap();
         assert_eq!((values.port, values.timeout), (3, 9));
 
         write("d/b.conf", "\nprot 3".into());

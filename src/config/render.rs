@@ -2,7 +2,8 @@
 
 use super::{
     options::rows,
-    row::{Group, Mutability, Row},
+    row::{Group, Kind, Mutability, Row},
+    units::format_memory,
 };
 
 const WIDTH: usize = 90;
@@ -15,10 +16,10 @@ const HEADER: &str = "\
 #   corelane /etc/corelane.conf --port 7000
 #
 # A line is an option and its value. A value with spaces stands in \"double\" or 'single'
-# quotes; within double quotes \\n, \\\" and \\xHH are understood. Sizes may carry a unit: 1k is
-# 1000 bytes, 1kb is 1024, and so on with m, mb, g and gb. Lines that start with # are
-# comments. `include path` reads another file at that place; the path may be a pattern such
-# as /etc/corelane/*.conf. The last line about an option wins.
+# quotes; within double quotes \\n, \\\" and \\xHH are understood. Sizes may carry a unit: 1k
+# is 1000 bytes, 1kb is 1024, and so on with m, mb, g and gb. Lines that start with # are
+# comments. `include path` reads another file at that place; the path may be a pattern
+# such as /etc/corelane/*.conf. The last line about an option wins.
 ";
 
 /// The content of `configs/default.conf`.
@@ -53,7 +54,24 @@ pub fn facts(row: &Row) -> String {
         Mutability::Mutable => "CONFIG SET may change it",
         Mutability::Immutable | Mutability::Protected | Mutability::FileOnly => "fixed at start",
     };
-    format!("Default: {default}. Value: {}; {when}.", row.hint())
+    format!("Default: {default}. Value: {}; {when}.", accepted(row))
+}
+
+/// The values that the option takes, in words.
+fn accepted(row: &Row) -> String {
+    let unit = row.unit.unwrap_or("number");
+    match &row.kind {
+        Kind::Bool { .. } => "yes or no".to_owned(),
+        Kind::Int { min, max, .. } if *max >= i64::from(i32::MAX) => format!("{unit} from {min}"),
+        Kind::Int { min, max, .. } => format!("{unit} from {min} to {max}"),
+        Kind::Octal { max, .. } => format!("octal number up to {max:o}"),
+        Kind::Memory { min: 0, .. } => "bytes".to_owned(),
+        Kind::Memory { min, .. } => format!("bytes from {}", format_memory(*min)),
+        Kind::Choice { names, .. } => format!("one of {}", names.join(", ")),
+        Kind::Text { .. } | Kind::Secret { .. } | Kind::Path { .. } | Kind::Special(_) => {
+            row.hint()
+        }
+    }
 }
 
 /// The text up to its first full stop.
@@ -63,7 +81,8 @@ pub fn first_sentence(text: &str) -> &str {
 }
 
 /// Breaks a paragraph at spaces.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().expect("starts with one line");
@@ -108,7 +127,7 @@ mod tests {
     fn default_conf_sets_every_option_to_its_default() {
         let mut loader = Loader::new(Values::default());
         loader.stdin(default_conf().as_bytes()).unwrap();
-        let (mut values, warnings) = loader.finish();
+        let (mut values, warnings) = loader.finish().unwrap();
         assert!(warnings.is_empty());
         // Hidden options are not in the file.
         values.set_proc_title = true;
@@ -124,6 +143,7 @@ mod tests {
             if let Some(example) = row.example {
                 let mut loader = Loader::new(Values::default());
                 loader.stdin(format!("{} {example}", row.name).as_bytes()).unwrap();
+                loader.finish().unwrap();
             }
         }
     }
@@ -133,7 +153,7 @@ mod tests {
         for name in ["cache.conf", "broker.conf"] {
             let mut loader = Loader::new(Values::default());
             loader.file(&configs(name)).unwrap();
-            assert_eq!(loader.finish().1, [], "{name}");
+            assert_eq!(loader.finish().unwrap().1, [], "{name}");
         }
     }
 

@@ -57,7 +57,7 @@ fn rewritten(values: &Values, old: &[u8]) -> Vec<u8> {
     let about: Vec<Option<&Row>> =
         lines.iter().map(|line| line.as_deref().and_then(row_of)).collect();
     let mut signed = lines.iter().flatten().any(|line| line.trim_ascii() == SIGNATURE);
-    for row in options::rows().filter(|row| is_rewritten(row, values)) {
+    for row in options::rows().filter(|row| is_rewritten(row, values, &defaults)) {
         let mut places =
             (0..about.len()).filter(|at| about[*at].is_some_and(|r| r.name == row.name));
         let at_default = row.show(values) == row.show(&defaults);
@@ -82,10 +82,10 @@ fn rewritten(values: &Values, old: &[u8]) -> Vec<u8> {
 
 /// Directives of the file alone stay as they are. So do those that were only warned of: their
 /// values aren't held, and are not ours to delete.
-fn is_rewritten(row: &Row, values: &Values) -> bool {
+fn is_rewritten(row: &Row, values: &Values, defaults: &Values) -> bool {
     let lenient = row.refusal.as_ref().is_some_and(|refusal| refusal.lenient_in_file);
-    let at_default = || row.show(values) == row.show(&defaults());
-    row.mutability != Mutability::FileOnly && !(lenient && at_default())
+    let at_default = row.show(values) == row.show(defaults);
+    row.mutability != Mutability::FileOnly && !(lenient && at_default)
 }
 
 /// The option that a line sets.
@@ -135,7 +135,7 @@ mod tests {
     fn rewrite_after(old: &str, set: &[(&str, &str)]) -> String {
         let mut loader = Loader::new(defaults());
         loader.stdin(old.as_bytes()).unwrap();
-        let mut config = Config { values: loader.finish().0, file: None };
+        let mut config = Config { values: loader.finish().unwrap().0, file: None };
         let pairs: Vec<_> =
             set.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         config.set(&pairs).unwrap();
@@ -143,7 +143,7 @@ mod tests {
 
         let mut loader = Loader::new(defaults());
         loader.stdin(&new).unwrap();
-        assert_eq!(loader.finish().0, *config, "the new file gives the same values");
+        assert_eq!(loader.finish().unwrap().0, *config, "the new file gives the same values");
         assert_eq!(rewritten(&config, &new), new, "and is stable");
         String::from_utf8(new).unwrap()
     }
@@ -191,7 +191,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let mut loader = Loader::new(defaults());
         loader.file(&path).unwrap();
-        let mut config = Config { values: loader.finish().0, file: Some(path.clone()) };
+        let mut config = Config { values: loader.finish().unwrap().0, file: Some(path.clone()) };
         config.set(&[(b"timeout".to_vec(), b"5".to_vec())]).unwrap();
         config.rewrite().unwrap();
         let text = fs::read_to_string(&path).unwrap();

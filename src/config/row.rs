@@ -90,11 +90,14 @@ pub struct Special {
     pub hint: &'static str,
     /// Whether one directive has several words. CONFIG SET then splits its argument at spaces.
     pub many: bool,
-    pub set: fn(&mut Values, &[Vec<u8>], Turn) -> Result<(), String>,
+    pub set: SetWords,
     pub show: fn(&Values) -> Vec<u8>,
     /// The lines, without the option's name, that set this value in a file.
     pub lines: fn(&Values) -> Vec<Vec<u8>>,
 }
+
+/// Sets a field from the words of a directive.
+pub type SetWords = fn(&mut Values, &[Vec<u8>], Turn) -> Result<(), String>;
 
 /// Whether a directive is the first of its name in this load. Only a Special asks: `save`
 /// directives add up within one load and replace what stood before it.
@@ -366,6 +369,8 @@ impl Row {
             Kind::Int { .. } => self.unit.unwrap_or("number").to_owned(),
             Kind::Octal { .. } => "octal".to_owned(),
             Kind::Memory { .. } => "bytes".to_owned(),
+            // Longer lists stand in the long help alone.
+            Kind::Choice { names, .. } if names.len() > 5 => "word".to_owned(),
             Kind::Choice { names, .. } => names.join("|"),
             Kind::Text { .. } | Kind::Secret { .. } => "text".to_owned(),
             Kind::Path { .. } => "path".to_owned(),

@@ -110,7 +110,7 @@ pub struct Values {
     pub daemonize: bool,
     pub supervised: Supervised,
     pub pidfile: Option<PathBuf>,
-    /// Absolute.
+    /// Absolute, or `.` when the process' own directory has been removed.
     pub dir: PathBuf,
     pub loglevel: LogLevel,
     /// None is standard output.

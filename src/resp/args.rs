@@ -16,6 +16,11 @@ impl Span {
         Span { start: start as u32, end: end as u32 }
     }
 
+    /// The same argument after `n` bytes before it were taken away.
+    pub fn moved_back(self, n: usize) -> Span {
+        Span { start: self.start - n as u32, end: self.end - n as u32 }
+    }
+
     pub fn len(self) -> usize {
         (self.end - self.start) as usize
     }
@@ -61,6 +66,11 @@ impl<'a> Args<'a> {
     /// The arguments from `first` on.
     pub fn from(&self, first: usize) -> Args<'a> {
         Args { buffer: self.buffer, spans: &self.spans[first.min(self.spans.len())..] }
+    }
+
+    /// The arguments from `first` up to, but without, `end`.
+    pub fn range(&self, first: usize, end: usize) -> Args<'a> {
+        Args { buffer: self.buffer, spans: &self.spans[first..end] }
     }
 
     /// Whether the argument at `index` is `word`, in any case.

@@ -67,7 +67,9 @@ impl ProtocolError {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// A whole request: its spans were pushed (none for an empty one), and it ends at this offset.
-    Request { end: usize },
+    Request {
+        end: usize,
+    },
     /// More bytes are needed; spans pushed so far stay valid relative to the request's start.
     Incomplete,
     Error(ProtocolError),

@@ -30,6 +30,8 @@ pub struct Batch {
     /// The connection's shard.
     pub origin: usize,
     pub connection: Option<Token>,
+    /// Whether the replies go to the connection's operation and not into its order of replies.
+    pub operation: bool,
     bytes: Vec<u8>,
     spans: Vec<Span>,
     requests: Vec<Request>,
@@ -48,6 +50,7 @@ impl Batch {
         self.owner = owner;
         self.origin = origin;
         self.connection = Some(connection);
+        self.operation = false;
         self.spans.clear();
         self.requests.clear();
         self.ends.clear();

@@ -11,9 +11,14 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 enum Pending {
     /// This many bytes of `ready`.
-    Ready { len: usize },
+    Ready {
+        len: usize,
+    },
     /// The next reply that arrives from this shard.
-    Remote { shard: u16, silent: bool },
+    Remote {
+        shard: u16,
+        silent: bool,
+    },
     Merged(Box<Merging>),
 }
 

@@ -18,12 +18,14 @@ mod bell;
 mod executor;
 mod listen;
 mod probe;
+mod signals;
 mod uring;
 
 pub use bell::{Bell, Bells};
 pub use executor::{on_core, usable_cores};
-pub use listen::{Listener, ListenOptions, tcp_listener, unix_listener};
-pub use probe::check_host;
+pub use listen::{ListenOptions, Listener, tcp_listener, unix_listener};
+pub use probe::{check_host, raise_descriptors};
+pub use signals::Signals;
 pub use uring::Driver;
 
 pub use crate::session::Peer;

@@ -31,13 +31,28 @@ pub fn check_host(shards: usize, connections: u64) -> Result<(), Fatal> {
     Ok(())
 }
 
+/// Makes sure of enough file descriptors for more connections than at the start.
+pub fn raise_descriptors(connections: u64) -> Result<(), String> {
+    /// For the files, rings and listeners of the server itself.
+    const OWN: u64 = 1024;
+    match raise_limit(libc::RLIMIT_NOFILE, connections + OWN) {
+        limit if limit >= connections + OWN => Ok(()),
+        limit => Err(format!(
+            "The operating system is not able to handle the specified number of clients, try with {}",
+            limit.saturating_sub(OWN)
+        )),
+    }
+}
+
 fn ring_advice(error: &io::Error, memlock: u64) -> String {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
         .map(|text| text.trim().to_string())
         .unwrap_or_default();
     let advice = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if disabled == "2" || disabled == "1" => {
-            format!("kernel.io_uring_disabled is {disabled}; run: sysctl -w kernel.io_uring_disabled=0")
+            format!(
+                "kernel.io_uring_disabled is {disabled}; run: sysctl -w kernel.io_uring_disabled=0"
+            )
         }
         Some(libc::EPERM | libc::EACCES) => "a seccomp profile forbids it, as Docker's and \
              containerd's default ones do; Docker: --security-opt seccomp=unconfined (or a profile \
@@ -49,7 +64,9 @@ fn ring_advice(error: &io::Error, memlock: u64) -> String {
              LimitMEMLOCK=infinity"
         ),
         Some(libc::EINVAL) => "this kernel is too old; Linux 6.1 or newer is needed".to_string(),
-        Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 6.1 or newer is needed".to_string(),
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring; Linux 6.1 or newer is needed".to_string()
+        }
         _ => "Linux 6.1 or newer with io_uring is needed".to_string(),
     };
     advice
@@ -62,10 +79,7 @@ fn raise_limit(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
     if unsafe { libc::getrlimit(resource, &mut limit) } != 0 || limit.rlim_cur >= wanted {
         return limit.rlim_cur;
     }
-    let raised = libc::rlimit {
-        rlim_cur: wanted,
-        rlim_max: limit.rlim_max.max(wanted),
-    };
+    let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
     // A privileged process may raise the hard limit too; any other gets as far as that.
     // SAFETY: points to a live rlimit.
     if unsafe { libc::setrlimit(resource, &raised) } == 0 {

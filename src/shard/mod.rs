@@ -3,15 +3,19 @@
 //! A shard runs one command after another, each to its end. Whatever time it is, whoever asks and
 //! where the reply goes comes in with the call.
 
+mod access;
 mod cx;
+mod expire;
 mod keyspace;
 mod slot;
 
+pub use access::Access;
 pub use cx::Cx;
-pub use keyspace::{Access, Expiry, Keys, Keyspace};
+pub use keyspace::{Expiry, Keys, Keyspace};
 pub use slot::{SLOTS, SlotTable, slot_of};
 
 use crate::metrics::ShardStats;
+use expire::ExpireCycle;
 use std::sync::Arc;
 
 /// What of the configuration a shard's commands look at, copied so that reading it costs nothing.
@@ -31,12 +35,19 @@ pub struct Shard {
     pub settings: Settings,
     pub random: fastrand::Rng,
     pub stats: Arc<ShardStats>,
+    expire: ExpireCycle,
 }
 
 impl Shard {
     pub fn new(index: usize, seed: u64, settings: Settings, stats: Arc<ShardStats>) -> Shard {
         let keyspace = Keyspace::new(seed, settings.access, stats.clone());
         let random = fastrand::Rng::with_seed(seed ^ index as u64);
-        Shard { index, keyspace, settings, random, stats }
+        Shard { index, keyspace, settings, random, stats, expire: ExpireCycle::default() }
+    }
+
+    /// Works by another configuration from now on.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.keyspace.access = settings.access;
     }
 }

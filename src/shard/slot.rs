@@ -73,7 +73,10 @@ mod tests {
     fn slots_are_those_of_redis_cluster() {
         assert_eq!(slot_of(b"123456789"), 0x31c3 & 0x3fff);
         assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
-        assert_eq!(slot_of(b"foo{}{bar}"), crc16::State::<crc16::XMODEM>::calculate(b"foo{}{bar}") & 0x3fff);
+        assert_eq!(
+            slot_of(b"foo{}{bar}"),
+            crc16::State::<crc16::XMODEM>::calculate(b"foo{}{bar}") & 0x3fff
+        );
         assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
     }
 

@@ -152,7 +152,7 @@ pub(super) const ROWS: &[Row] = &[
          larger, still bounded, share of CPU."
     )
     .mutable()
-    .unit("1..10"),
+    .unit("effort"),
     Row::new(
         Group::Persistence,
         "save",

@@ -55,8 +55,13 @@ pub(super) const DIR: Special = Special {
 fn set_dir(values: &mut Values, words: &[Vec<u8>], _: Turn) -> Result<(), String> {
     let [word] = words else { return Err(WRONG_NUMBER.to_owned()) };
     let path = Path::new(std::ffi::OsStr::from_bytes(word));
-    let absolute: PathBuf = path.canonicalize().map_err(|error| io_text(&error))?;
-    if !absolute.is_dir() {
+    let absolute = match path.canonicalize() {
+        Ok(absolute) => absolute,
+        // The directory that the process is in may have been removed; staying is no change.
+        Err(_) if path == Path::new(".") => PathBuf::from("."),
+        Err(error) => return Err(io_text(&error)),
+    };
+    if !absolute.is_dir() && path != Path::new(".") {
         return Err("Not a directory".to_owned());
     }
     values.dir = absolute;

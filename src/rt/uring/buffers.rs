@@ -36,7 +36,8 @@ const MEMORY_LAYOUT: Layout = match Layout::from_size_align(COUNT as usize * SIZ
 impl Buffers {
     pub fn register(ring: &IoUring) -> io::Result<Buffers> {
         // SAFETY: both layouts have a size; a null result is handled.
-        let (entries, memory) = unsafe { (alloc_zeroed(ENTRIES_LAYOUT), alloc_zeroed(MEMORY_LAYOUT)) };
+        let (entries, memory) =
+            unsafe { (alloc_zeroed(ENTRIES_LAYOUT), alloc_zeroed(MEMORY_LAYOUT)) };
         if entries.is_null() || memory.is_null() {
             handle_alloc_error(MEMORY_LAYOUT);
         }

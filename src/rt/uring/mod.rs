@@ -68,10 +68,8 @@ impl Driver {
         for index in 0..self.listeners.len() {
             self.arm_accept(index);
         }
-        let poll = opcode::PollAdd::new(
-            types::Fd(self.bells[self.shard].event_fd()),
-            libc::POLLIN as u32,
-        );
+        let poll =
+            opcode::PollAdd::new(types::Fd(self.bells[self.shard].event_fd()), libc::POLLIN as u32);
         self.port.push(poll.multi(true).build().user_data(Operation::Bell.encode()));
         loop {
             self.port.begin_turn();

@@ -173,7 +173,8 @@ impl Port {
         }
         socket.receiving = Receiving::Idle;
         let (life, wanted) = (socket.life, socket.wanted);
-        let retry = result > 0 || [-libc::ENOBUFS, -libc::ECANCELED, -libc::EINTR].contains(&result);
+        let retry =
+            result > 0 || [-libc::ENOBUFS, -libc::ECANCELED, -libc::EINTR].contains(&result);
         match life {
             Life::Closing => self.release_if_quiet(token),
             Life::Detaching => self.finish_detach(handler, token),
@@ -311,9 +312,12 @@ mod tests {
     #[test]
     fn operations_survive_their_64_bits() {
         let token = Token { index: u32::MAX, generation: GENERATION_MASK };
-        for operation in
-            [Operation::Receive(token), Operation::Send(token), Operation::Accept(7), Operation::Bell]
-        {
+        for operation in [
+            Operation::Receive(token),
+            Operation::Send(token),
+            Operation::Accept(7),
+            Operation::Bell,
+        ] {
             assert_eq!(Operation::decode(operation.encode()), Some(operation));
         }
         assert_eq!(Operation::decode(0), None);
