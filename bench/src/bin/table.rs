@@ -128,7 +128,8 @@ impl Store for Table<Entry> {
         // Seven elements fit in a line; in a chain, every line but the last has six.
         let lines = |n: usize| if n <= 7 { 1 } else { (n - 2) / 6 + 1 };
         let in_line = |n: usize| (0..n).map(|at| (at / 6 + 1).min(lines(n))).sum::<usize>();
-        let hit: usize = histogram.iter().enumerate().map(|(n, buckets)| in_line(n) * buckets).sum();
+        let hit: usize =
+            histogram.iter().enumerate().map(|(n, buckets)| in_line(n) * buckets).sum();
         let chained: usize = histogram.iter().skip(8).sum();
         println!(
             "  fill {:.2}, table {:.2} bytes/key, lines per hit {:.3}, chained {:.1} %, entries {:.1} bytes/key",
