@@ -1,0 +1,345 @@
+//! Who the client is and how it wants to be spoken to: HELLO, AUTH, SELECT, PING, ...
+//!
+//! There is one user, `default`, whose password is `requirepass`. Without one it needs none, and
+//! any password is right.
+
+use super::control::{Control, SessionCx};
+use super::spec::*;
+use crate::config::ClusterMode;
+use crate::data::number::parse_i64;
+use crate::error::CmdError;
+use crate::resp::{Args, Protocol};
+
+/// The Redis version whose behaviour clients get.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// Flags of what a client may say at any time, also before it is authenticated.
+const ALWAYS: Flags = NOSCRIPT.with(LOADING).with(STALE).with(FAST).with(NO_AUTH).with(ALLOW_BUSY);
+
+pub const COMMANDS: &[Command] = &[
+    session("auth", -2, ALWAYS, auth).doc(
+        Group::Connection,
+        "1.0.0",
+        "O(1)",
+        "[username] password",
+        "Logs the connection in.",
+    ),
+    session("echo", 2, LOADING.with(STALE).with(FAST), echo).doc(
+        Group::Connection,
+        "1.0.0",
+        "O(1)",
+        "message",
+        "Answers the message.",
+    ),
+    session("hello", -1, ALWAYS, hello).doc(
+        Group::Connection,
+        "6.0.0",
+        "O(1)",
+        "[protover [AUTH username password] [SETNAME clientname]]",
+        "Chooses the protocol of the connection, and logs in and names it on the way.",
+    ),
+    session("ping", -1, FAST, ping)
+        .doc(
+            Group::Connection,
+            "1.0.0",
+            "O(1)",
+            "[message]",
+            "Answers PONG or the message: the server is alive.",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
+    session("quit", -1, ALWAYS, quit)
+        .doc(Group::Connection, "1.0.0", "O(1)", "", "Closes the connection.")
+        .deprecated("7.2.0", "just closing the connection"),
+    session("reset", 1, ALWAYS, reset).doc(
+        Group::Connection,
+        "6.2.0",
+        "O(1)",
+        "",
+        "Brings the connection back to the state of a new one.",
+    ),
+    session("select", 2, LOADING.with(STALE).with(FAST), select).doc(
+        Group::Connection,
+        "1.0.0",
+        "O(1)",
+        "index",
+        "Chooses the database of the connection.",
+    ),
+];
+
+fn auth(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let (user, password) = match args.len() {
+        2 if cx.env.config().requirepass.is_none() => {
+            return Err(CmdError::fixed(
+                "ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ));
+        }
+        2 => (&b"default"[..], args.at(1)),
+        3 => (args.at(1), args.at(2)),
+        _ => return Err(CmdError::SYNTAX),
+    };
+    log_in(cx, user, password)?;
+    cx.out.ok();
+    Ok(Control::Done)
+}
+
+fn log_in(cx: &mut SessionCx, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
+    const WRONG: CmdError =
+        CmdError::fixed("WRONGPASS invalid username-password pair or user is disabled.");
+    let right = match &cx.env.config().requirepass {
+        None => true,
+        Some(secret) => same_secret(password, secret.as_bytes()),
+    };
+    if user != b"default" || !right {
+        cx.stats().auth_failures.add(1);
+        return Err(WRONG);
+    }
+    cx.session.authenticated = true;
+    Ok(())
+}
+
+/// Whether a guess is the secret, in a time that depends on the guess alone.
+fn same_secret(guess: &[u8], secret: &[u8]) -> bool {
+    let mut difference = guess.len() ^ secret.len();
+    for (i, byte) in guess.iter().enumerate() {
+        let own = secret.get(i % secret.len().max(1)).copied().unwrap_or(0);
+        difference = std::hint::black_box(difference | usize::from(byte ^ own));
+    }
+    difference == 0
+}
+
+fn echo(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    cx.out.bulk(args.at(1));
+    Ok(Control::Done)
+}
+
+fn hello(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    const NOT_A_VERSION: CmdError =
+        CmdError::fixed("ERR Protocol version is not an integer or out of range");
+    const NO_AUTH: CmdError = CmdError::fixed(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+         <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+         RESP protocol version at the same time",
+    );
+    let protocol = match args.get(1) {
+        None => cx.session.protocol,
+        Some(version) => match parse_i64(version).ok_or(NOT_A_VERSION)? {
+            2 => Protocol::Resp2,
+            3 => Protocol::Resp3,
+            _ => return Err(CmdError::fixed("NOPROTO unsupported protocol version")),
+        },
+    };
+    let (mut credentials, mut name) = (None, None);
+    let mut at = 2;
+    while at < args.len() {
+        let more = args.len() - at - 1;
+        if args.is(at, "AUTH") && more >= 2 {
+            credentials = Some((args.at(at + 1), args.at(at + 2)));
+            at += 3;
+        } else if args.is(at, "SETNAME") && more >= 1 {
+            name = Some(args.at(at + 1));
+            valid_name(args.at(at + 1))?;
+            at += 2;
+        } else {
+            let option = String::from_utf8_lossy(args.at(at));
+            return Err(CmdError::err(format_args!("Syntax error in HELLO option '{option}'")));
+        }
+    }
+    if let Some((user, password)) = credentials {
+        log_in(cx, user, password)?;
+    }
+    if !cx.session.authenticated {
+        return Err(NO_AUTH);
+    }
+    if let Some(name) = name {
+        cx.session.name = name.to_vec();
+    }
+    cx.session.protocol = protocol;
+    cx.out.protocol = protocol;
+    greet(cx);
+    Ok(Control::Done)
+}
+
+fn greet(cx: &mut SessionCx) {
+    let mode = match cx.env.config().cluster_mode {
+        ClusterMode::Emulated => "cluster",
+        ClusterMode::No => "standalone",
+    };
+    let (protocol, id) = (cx.session.protocol.number(), cx.session.id as i64);
+    let out = &mut cx.out;
+    out.map(7);
+    out.bulk(b"server");
+    out.bulk(b"redis");
+    out.bulk(b"version");
+    out.bulk(REDIS_VERSION.as_bytes());
+    out.bulk(b"proto");
+    out.int(protocol);
+    out.bulk(b"id");
+    out.int(id);
+    out.bulk(b"mode");
+    out.bulk(mode.as_bytes());
+    out.bulk(b"role");
+    out.bulk(b"master");
+    out.bulk(b"modules");
+    out.array(0);
+}
+
+/// Refuses a client name that would break the format of CLIENT LIST.
+pub fn valid_name(name: &[u8]) -> Result<(), CmdError> {
+    match printable(name) {
+        true => Ok(()),
+        false => Err(CmdError::fixed(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        )),
+    }
+}
+
+/// Whether a text is of visible ASCII characters alone.
+pub fn printable(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
+}
+
+fn ping(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    match (args.len(), args.get(1)) {
+        (1, _) => cx.out.simple("PONG"),
+        (2, Some(message)) => cx.out.bulk(message),
+        _ => return Err(CmdError::wrong_arity(cx.name)),
+    }
+    Ok(Control::Done)
+}
+
+fn quit(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
+    cx.out.ok();
+    Ok(Control::Close)
+}
+
+fn reset(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
+    let authenticated = cx.env.config().requirepass.is_none();
+    cx.session.reset(authenticated);
+    cx.out.protocol = cx.session.protocol;
+    cx.out.simple("RESET");
+    Ok(Control::Done)
+}
+
+fn select(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let index = parse_i64(args.at(1)).ok_or(CmdError::NOT_AN_INTEGER)?;
+    if i32::try_from(index).is_err() {
+        return Err(CmdError::fixed(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ));
+    }
+    let databases = i64::from(cx.env.config().databases);
+    if !(0..databases).contains(&index) {
+        return Err(CmdError::DB_INDEX);
+    }
+    cx.session.db = index as usize;
+    cx.out.ok();
+    Ok(Control::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::SessionBench;
+
+    #[test]
+    fn hello_chooses_the_protocol_and_greets() {
+        let mut bench = SessionBench::new();
+        let head = "$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.4\r\n$5\r\nproto\r\n";
+        let tail = "$2\r\nid\r\n:3\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n\
+                    $7\r\nmodules\r\n*0\r\n";
+        assert_eq!(bench.run("HELLO"), format!("*14\r\n{head}:2\r\n{tail}"));
+        assert_eq!(bench.run("hello 3 SETNAME me"), format!("%7\r\n{head}:3\r\n{tail}"));
+        assert_eq!(bench.session.name, b"me");
+        bench.configure("cluster-mode", "emulated");
+        assert!(bench.run("hello 2").contains("$7\r\ncluster\r\n"));
+        assert_eq!(bench.session.protocol, Protocol::Resp2);
+    }
+
+    #[test]
+    fn a_wrong_hello_changes_nothing() {
+        let mut bench = SessionBench::new();
+        for (words, error) in [
+            ("hello x", "-ERR Protocol version is not an integer or out of range"),
+            ("hello 4", "-NOPROTO unsupported protocol version"),
+            ("hello 3 setname", "-ERR Syntax error in HELLO option 'setname'"),
+            ("hello 3 auth a", "-ERR Syntax error in HELLO option 'auth'"),
+            (
+                "hello 3 auth bob x",
+                "-WRONGPASS invalid username-password pair or user is disabled.",
+            ),
+        ] {
+            assert_eq!(bench.run(words), format!("{error}\r\n"));
+        }
+        let spaced = bench.run_args(&[b"hello", b"3", b"setname", b"a b"]);
+        assert_eq!(
+            spaced,
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n"
+        );
+        assert_eq!(bench.session.protocol, Protocol::Resp2);
+        bench.configure("requirepass", "secret");
+        bench.session.authenticated = false;
+        assert!(bench.run("hello 3").starts_with("-NOAUTH HELLO must be called with"));
+        assert!(bench.run("hello 3 auth default no").starts_with("-WRONGPASS "));
+        assert_eq!(bench.session.protocol, Protocol::Resp2);
+        assert!(bench.run("hello 3 auth default secret").starts_with("%7"));
+        assert!(bench.session.authenticated);
+    }
+
+    #[test]
+    fn auth_knows_the_default_user() {
+        let mut bench = SessionBench::new();
+        assert!(
+            bench.run("auth x").starts_with("-ERR AUTH <password> called without any password ")
+        );
+        assert_eq!(bench.run("auth default anything"), "+OK\r\n");
+        assert_eq!(bench.run("auth a b c"), "-ERR syntax error\r\n");
+        bench.configure("requirepass", "secret");
+        bench.session.authenticated = false;
+        for wrong in ["auth secre", "auth secretsecret", "auth root secret", "auth default x"] {
+            assert!(bench.run(wrong).starts_with("-WRONGPASS "), "{wrong}");
+            assert!(!bench.session.authenticated);
+        }
+        assert_eq!(bench.env.stats[0].auth_failures.get(), 4);
+        assert_eq!(bench.run("auth secret"), "+OK\r\n");
+        assert!(bench.session.authenticated);
+    }
+
+    #[test]
+    fn secrets_are_compared_as_a_whole() {
+        assert!(same_secret(b"abc", b"abc"));
+        for guess in [&b""[..], b"ab", b"abcabc", b"abd", b"abc\0"] {
+            assert!(!same_secret(guess, b"abc"));
+        }
+    }
+
+    #[test]
+    fn reset_makes_a_new_client() {
+        let mut bench = SessionBench::new();
+        bench.run("hello 3 setname me");
+        assert_eq!(bench.run("select 7"), "+OK\r\n");
+        assert_eq!(bench.run("reset"), "+RESET\r\n");
+        assert_eq!((bench.session.db, bench.session.protocol), (0, Protocol::Resp2));
+        assert!(bench.session.name.is_empty() && bench.session.authenticated);
+        bench.configure("requirepass", "secret");
+        bench.run("reset");
+        assert!(!bench.session.authenticated);
+    }
+
+    #[test]
+    fn ping_echo_select_quit() {
+        let mut bench = SessionBench::new();
+        assert_eq!(bench.run("ping"), "+PONG\r\n");
+        assert_eq!(bench.run("ping hi"), "$2\r\nhi\r\n");
+        assert_eq!(bench.run("ping a b"), "-ERR wrong number of arguments for 'ping' command\r\n");
+        assert_eq!(bench.run("echo hi"), "$2\r\nhi\r\n");
+        assert_eq!(bench.run("select 16"), "-ERR DB index is out of range\r\n");
+        assert_eq!(bench.run("select -1"), "-ERR DB index is out of range\r\n");
+        assert_eq!(bench.run("select x"), "-ERR value is not an integer or out of range\r\n");
+        assert!(
+            bench.run("select 2147483648").starts_with("-ERR value is out of range, value must")
+        );
+        assert_eq!(bench.run("quit"), "+OK\r\n");
+        assert!(matches!(bench.control, Control::Close));
+    }
+}

@@ -1,0 +1,187 @@
+//! What a command on the client's own state may touch, and what it may ask the server to do.
+
+use super::Registry;
+use crate::config::Config;
+use crate::metrics::ShardStats;
+use crate::resp::Encoder;
+use crate::session::{ConnectionFacts, Session, client_line};
+use crate::shard::SlotTable;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What all shards share. Nothing here is locked by a command on keys.
+pub struct Env {
+    pub config: Mutex<Config>,
+    pub registry: Registry,
+    /// One per shard.
+    pub stats: Vec<Arc<ShardStats>>,
+    /// 40 hex digits, new at every start.
+    pub run_id: String,
+    /// Milliseconds since the epoch.
+    pub started_at: i64,
+    /// The file that the configuration came from.
+    pub config_file: Option<String>,
+}
+
+impl Env {
+    /// The configuration. It is always whole: a change is made in one step, so a panic elsewhere
+    /// while it was locked leaves nothing half done.
+    pub fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The context of a command on one client's state.
+pub struct SessionCx<'a> {
+    pub session: &'a mut Session,
+    pub out: Encoder<'a>,
+    pub env: &'a Env,
+    pub slots: &'a SlotTable,
+    /// The shard on which the connection is.
+    pub shard: usize,
+    /// Milliseconds since the epoch.
+    pub now: i64,
+    /// The command's full name in lower case, for error texts.
+    pub name: &'static str,
+}
+
+impl SessionCx<'_> {
+    /// The counters of the shard on which the connection is.
+    pub fn stats(&self) -> &ShardStats {
+        &self.env.stats[self.shard]
+    }
+}
+
+/// What remains to be done by the server when the handler has returned.
+#[derive(Debug)]
+pub enum Control {
+    /// Nothing: the reply is written, or there is none.
+    Done,
+    /// Close this connection once its replies are out.
+    Close,
+    /// Reply with this connection's own line: [`write_client_line`].
+    ClientInfo,
+    /// Ask the connections of every shard by [`ClientsRequest::visit`]; their answers make the
+    /// reply by [`ClientsRequest::reply`].
+    Clients(ClientsRequest),
+    /// The configuration has changed: `+OK` once every shard works by it.
+    Reconfigured,
+    /// Every shard sets its counters back by [`ShardStats::reset`]; then `+OK`.
+    ///
+    /// Not done here since a counter has one writer: its shard's thread.
+    ResetStats,
+    /// Stop the server; the connection is closed without a reply.
+    Shutdown,
+}
+
+/// A request to the connections of every shard.
+#[derive(Debug, Clone)]
+pub enum ClientsRequest {
+    /// The reply is the lines of the clients that match.
+    List(ClientFilter),
+    /// The reply is how many were closed.
+    Kill(ClientFilter),
+    /// As `Kill`, in the old form by address alone: `+OK`, or an error when there is no such client.
+    KillAddress(ClientFilter),
+}
+
+/// What the connections of one shard answer, or of several together.
+#[derive(Debug, Clone, Default)]
+pub struct ClientsAnswer {
+    /// Lines of CLIENT LIST by client id.
+    pub lines: Vec<(u64, String)>,
+    pub killed: u64,
+}
+
+impl ClientsRequest {
+    /// Puts the request to one connection; `true` means that it is to be closed.
+    ///
+    /// The one that asked may be among them: it is closed once its replies are out, any other at once.
+    pub fn visit(
+        &self,
+        session: &mut Session,
+        facts: impl FnOnce() -> ConnectionFacts,
+        now: i64,
+        answer: &mut ClientsAnswer,
+    ) -> bool {
+        match self {
+            ClientsRequest::List(filter) => {
+                if filter.matches(session, now) {
+                    answer.lines.push((session.id, client_line(session, &facts(), now)));
+                }
+                false
+            }
+            ClientsRequest::Kill(filter) | ClientsRequest::KillAddress(filter) => {
+                // A connection that is closing already can be found but not killed again.
+                let kill = filter.matches(session, now) && !session.closing;
+                session.closing |= kill;
+                answer.killed += u64::from(kill);
+                kill
+            }
+        }
+    }
+
+    /// Writes the reply that all the answers make together.
+    pub fn reply(&self, answers: Vec<ClientsAnswer>, out: &mut Encoder) {
+        let killed: u64 = answers.iter().map(|a| a.killed).sum();
+        match self {
+            ClientsRequest::List(filter) => {
+                let mut lines: Vec<_> = answers.into_iter().flat_map(|a| a.lines).collect();
+                lines.sort_unstable_by_key(|(id, _)| *id);
+                let mut text = String::new();
+                let mut add = |line: &str| {
+                    text.push_str(line);
+                    text.push('\n');
+                };
+                match filter.ids.is_empty() {
+                    true => lines.iter().for_each(|(_, line)| add(line)),
+                    false => filter.ids.iter().for_each(|id| {
+                        let at = lines.binary_search_by_key(id, |(own, _)| *own);
+                        at.ok().into_iter().for_each(|at| add(&lines[at].1));
+                    }),
+                }
+                out.verbatim("txt", text.as_bytes());
+            }
+            ClientsRequest::Kill(_) => out.int(killed as i64),
+            ClientsRequest::KillAddress(_) if killed > 0 => out.ok(),
+            ClientsRequest::KillAddress(_) => {
+                out.error(&crate::error::CmdError::fixed("ERR No such client"));
+            }
+        }
+    }
+}
+
+/// Writes the reply to CLIENT INFO.
+pub fn write_client_line(session: &Session, facts: &ConnectionFacts, now: i64, out: &mut Encoder) {
+    let line = client_line(session, facts, now) + "\n";
+    out.verbatim("txt", line.as_bytes());
+}
+
+/// Which clients are meant; what is `None` or empty matches all.
+#[derive(Debug, Clone, Default)]
+pub struct ClientFilter {
+    pub ids: Vec<u64>,
+    pub address: Option<Vec<u8>>,
+    pub local_address: Option<Vec<u8>>,
+    pub user: Option<Vec<u8>>,
+    /// `normal`, `master`, `replica` or `pubsub`.
+    pub kind: Option<&'static str>,
+    /// Only clients connected for at least so many seconds.
+    pub age_s_min: Option<i64>,
+    /// This client is left out (`SKIPME yes`).
+    pub except: Option<u64>,
+}
+
+impl ClientFilter {
+    pub fn matches(&self, session: &Session, now: i64) -> bool {
+        let is = |wanted: &Option<Vec<u8>>, own: &dyn Fn() -> String| {
+            wanted.as_deref().is_none_or(|wanted| wanted == own().as_bytes())
+        };
+        (self.ids.is_empty() || self.ids.contains(&session.id))
+            && self.except != Some(session.id)
+            && self.kind.is_none_or(|kind| kind == "normal")
+            && self.age_s_min.is_none_or(|s| now / 1000 - session.created_at / 1000 >= s)
+            && self.user.as_deref().is_none_or(|user| user == b"default")
+            && is(&self.address, &|| session.peer.address())
+            && is(&self.local_address, &|| session.peer.local_address())
+    }
+}

@@ -1,0 +1,247 @@
+//! DEBUG: what test suites and people in search of a fault ask for.
+//!
+//! Those of Redis' subcommands are here that mean something in this server. Absent are those that
+//! end the process on purpose and those that show structures which it does not have.
+
+use super::help::help;
+use super::object::references;
+use super::spec::*;
+use crate::data::entry::Entry;
+use crate::data::number::{decimal_len, parse_i64};
+use crate::data::value::ValueRef;
+use crate::error::CmdError;
+use crate::resp::{Args, Encoder, Protocol};
+use crate::shard::{Access, Cx};
+use std::time::Duration;
+
+pub const COMMANDS: &[Command] = &[with_flags(container("debug", -2, DEBUG)).doc(
+    Group::Server,
+    "1.0.0",
+    "Depends on the subcommand.",
+    "",
+    "Looks under the surface, for tests.",
+)];
+
+const FLAGS: Flags = ADMIN.with(NOSCRIPT).with(LOADING).with(STALE);
+
+const fn with_flags(mut command: Command) -> Command {
+    command.flags = FLAGS;
+    command
+}
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    run: ShardFn,
+    syntax: &'static str,
+    summary: &'static str,
+) -> Command {
+    shard(name, arity, FLAGS, &[], run).doc(Group::Server, "1.0.0", "O(1)", syntax, summary)
+}
+
+const DEBUG: &[Command] = &[
+    row("debug|help", 2, debug_help, "", "Lists the subcommands."),
+    row("debug|sleep", 3, sleep, "seconds", "Stops all shards for some time.")
+        .spread(Spread::EveryShard { part: sleep, merge: Merge::FirstError }),
+    shard("debug|object", 3, FLAGS, &[KeySpec::one(2, RO)], object).doc(
+        Group::Server,
+        "1.0.0",
+        "O(N) where N is the length of the value.",
+        "key",
+        "Describes the value of a key in one line.",
+    ),
+    row("debug|set-active-expire", 3, active_expire, "0 | 1", "Switches active expiry.")
+        .spread(Spread::EveryShard { part: active_expire, merge: Merge::FirstError }),
+    row("debug|error", 3, error, "text", "Answers an error of this text."),
+    row("debug|protocol", 3, protocol, "type", "Answers a reply of this type."),
+];
+
+fn debug_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    let lines = [
+        "ERROR <text>",
+        "    Answers an error of this text, for tests of clients.",
+        "OBJECT <key>",
+        "    Describes the value of <key>: address, encoding, size when saved, last use.",
+        "PROTOCOL <type>",
+        "    Answers a reply of this type: string, integer, double, bignum, null, array, set, map,",
+        "    attrib, push, verbatim, true, false.",
+        "SET-ACTIVE-EXPIRE <0|1>",
+        "    With 0, expired keys are removed only when they are looked up; 1 is the usual.",
+        "SLEEP <seconds>",
+        "    Stops the server for <seconds>, which may have a fraction.",
+    ];
+    help(&mut cx.out, "DEBUG", &lines);
+    Ok(())
+}
+
+fn sleep(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let seconds = std::str::from_utf8(args.at(2)).ok().and_then(|text| text.parse::<f64>().ok());
+    let duration = Duration::try_from_secs_f64(seconds.ok_or(CmdError::NOT_A_FLOAT)?.max(0.0));
+    std::thread::sleep(duration.map_err(|_| CmdError::NOT_A_FLOAT)?);
+    cx.out.ok();
+    Ok(())
+}
+
+fn object(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let entry = cx.keys.find_any(args.at(2)).ok_or(CmdError::NO_SUCH_KEY)?;
+    let line = format!(
+        "Value at:{:p} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        entry.key().as_ptr(),
+        references(entry),
+        entry.encoding().name(),
+        saved_len(entry),
+        entry.access(),
+        Access::idle_seconds(entry.access(), cx.now()),
+    );
+    cx.out.simple(&line);
+    Ok(())
+}
+
+/// Bytes of a string in an RDB file without compression.
+fn saved_len(entry: &Entry) -> usize {
+    let int_len = |value: i64| match value {
+        -0x80..=0x7f => Some(2),
+        -0x8000..=0x7fff => Some(3),
+        -0x8000_0000..=0x7fff_ffff => Some(5),
+        _ => None,
+    };
+    let plain_len = |len: usize| match len {
+        0..0x40 => len + 1,
+        0x40..0x4000 => len + 2,
+        0x4000..=0xffff_ffff => len + 5,
+        _ => len + 9,
+    };
+    match entry.value() {
+        ValueRef::Int(value) => int_len(value).unwrap_or_else(|| plain_len(decimal_len(value))),
+        ValueRef::Bytes(bytes) => {
+            parse_i64(bytes).and_then(int_len).unwrap_or_else(|| plain_len(bytes.len()))
+        }
+        ValueRef::Object(object) => match *object {},
+    }
+}
+
+fn active_expire(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let on = parse_i64(args.at(2)).ok_or(CmdError::NOT_AN_INTEGER)? != 0;
+    cx.keys.set_active_expire(on);
+    cx.out.ok();
+    Ok(())
+}
+
+fn error(_: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let text = String::from_utf8_lossy(args.at(2));
+    Err(CmdError(text.strip_prefix('-').unwrap_or(&text).to_string().into()))
+}
+
+fn protocol(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let out = &mut cx.out;
+    let resp3 = out.protocol == Protocol::Resp3;
+    match args.at(2).to_ascii_lowercase().as_slice() {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double("3.141"),
+        b"bignum" if resp3 => out.raw(b"(1234567999999999999999999999999999999\r\n"),
+        b"bignum" => out.bulk(b"1234567999999999999999999999999999999"),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"set" => {
+            out.set(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"map" => {
+            out.map(3);
+            (0..3).for_each(|n| {
+                out.int(n);
+                out.bool(n == 1);
+            });
+        }
+        b"attrib" => attribute(out, resp3),
+        b"push" if !resp3 => {
+            return Err(CmdError::fixed("ERR RESP2 is not supported by this command"));
+        }
+        b"push" => {
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+            out.bulk(b"Some real reply following the push reply");
+        }
+        b"verbatim" => out.verbatim("txt", b"This is a verbatim\nstring"),
+        b"true" => out.bool(true),
+        b"false" => out.bool(false),
+        _ => {
+            return Err(CmdError::fixed(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A reply with an attribute in front of it, where the protocol has attributes.
+fn attribute(out: &mut Encoder, resp3: bool) {
+    if resp3 {
+        out.raw(b"|1\r\n");
+        out.bulk(b"key-popularity");
+        out.array(2);
+        out.bulk(b"key:123");
+        out.int(90);
+    }
+    out.bulk(b"Some real reply following the attribute");
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+    use crate::resp::Protocol;
+
+    #[test]
+    fn an_object_is_described_in_one_line() {
+        let mut bench = Bench::new();
+        bench.run("SET k 1000");
+        bench.now += 3000;
+        let line = bench.run("DEBUG OBJECT k");
+        let (address, rest) = line.split_once(" refcount:").unwrap();
+        assert!(address.starts_with("+Value at:0x"), "{line}");
+        let lru = (bench.now / 1000 - 3) & 0xff_ffff;
+        assert_eq!(
+            rest,
+            format!("2147483647 encoding:int serializedlength:3 lru:{lru} lru_seconds_idle:3\r\n")
+        );
+        assert_eq!(bench.run("DEBUG OBJECT none"), "-ERR no such key\r\n");
+        for (value, len) in [("v", 2), ("99999999999", 12), (&"x".repeat(100)[..], 102)] {
+            bench.run(&format!("SET k {value}"));
+            assert!(bench.run("DEBUG OBJECT k").contains(&format!("serializedlength:{len} ")));
+        }
+    }
+
+    #[test]
+    fn switches_and_sleep_take_effect() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.run("DEBUG SET-ACTIVE-EXPIRE 0"), "+OK\r\n");
+        assert!(!bench.shard.keyspace.active_expire);
+        assert_eq!(bench.run("debug set-active-expire 1"), "+OK\r\n");
+        assert!(bench.shard.keyspace.active_expire);
+        let start = crate::clock::monotonic();
+        assert_eq!(bench.run("DEBUG SLEEP 0.02"), "+OK\r\n");
+        assert!(start.elapsed().as_millis() >= 20);
+        assert_eq!(bench.run("DEBUG SLEEP inf"), "-ERR value is not a valid float\r\n");
+        assert_eq!(bench.run("DEBUG SLEEP -1"), "+OK\r\n");
+    }
+
+    #[test]
+    fn replies_of_every_type_are_to_be_had() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.run("DEBUG PROTOCOL map"), "*6\r\n:0\r\n:0\r\n:1\r\n:1\r\n:2\r\n:0\r\n");
+        assert_eq!(
+            bench.run("DEBUG PROTOCOL push"),
+            "-ERR RESP2 is not supported by this command\r\n"
+        );
+        bench.caller.protocol = Protocol::Resp3;
+        assert_eq!(bench.run("DEBUG PROTOCOL double"), ",3.141\r\n");
+        assert!(bench.run("DEBUG PROTOCOL attrib").starts_with("|1\r\n$14\r\nkey-popularity\r\n"));
+        assert_eq!(bench.run("DEBUG ERROR CODE"), "-CODE\r\n");
+    }
+}

@@ -1,0 +1,69 @@
+//! The one place where handlers are called: those of a shard's keys, and those of a client's state.
+
+use super::control::{Control, SessionCx};
+use super::registry::{CommandId, Registry};
+use super::spec::{SessionFn, ShardFn};
+use crate::resp::{Args, Encoder, Protocol};
+use crate::shard::{Cx, Shard};
+
+/// What a request brings along from its connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    pub db: u8,
+    pub protocol: Protocol,
+    /// Whether reading a key counts as using it.
+    pub touch: bool,
+}
+
+/// Runs `handler` for a request of command `id` and appends its reply to `out`.
+///
+/// `now` is the time at which the command happens, in milliseconds since the epoch.
+pub fn execute(
+    registry: &Registry,
+    shard: &mut Shard,
+    (id, handler): (CommandId, ShardFn),
+    args: Args,
+    caller: Caller,
+    now: i64,
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    let Shard { keyspace, settings, random, stats, .. } = shard;
+    let counters = &stats.per_command[id.0 as usize];
+    counters.calls.add(1);
+    let mut cx = Cx {
+        keys: keyspace.keys(caller.db as usize, now, caller.touch),
+        out: Encoder::new(out, caller.protocol),
+        settings,
+        random,
+        name: registry.command(id).name,
+    };
+    if let Err(error) = handler(&mut cx, args) {
+        cx.out.truncate(start);
+        cx.out.error(&error);
+        counters.failed.add(1);
+        stats.count_error(&error);
+    }
+}
+
+/// Runs a `handler` on a client's own state for a request of command `id`, and says what remains
+/// to be done; an error is a reply like any other.
+pub fn execute_session(
+    cx: &mut SessionCx,
+    (id, handler): (CommandId, SessionFn),
+    args: Args,
+) -> Control {
+    let start = cx.out.position();
+    cx.session.last_command = cx.name;
+    let env = cx.env;
+    let stats = &env.stats[cx.shard];
+    let counters = &stats.per_command[id.0 as usize];
+    counters.calls.add(1);
+    handler(cx, args).unwrap_or_else(|error| {
+        cx.out.truncate(start);
+        cx.out.error(&error);
+        counters.failed.add(1);
+        stats.count_error(&error);
+        Control::Done
+    })
+}

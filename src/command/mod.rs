@@ -1,0 +1,59 @@
+//! What commands do: a file per family, each with its rows, handlers and unit tests.
+//!
+//! The rows of all families together are the command table. Whatever the server knows of a
+//! command (arity, flags, keys, where it runs, how its parts merge, documentation) is in its row,
+//! and no other code compares command names.
+
+mod bitfield;
+mod bitmap;
+mod client;
+mod connection;
+mod control;
+mod counter;
+mod database;
+mod debug;
+mod execute;
+mod expire;
+mod extended;
+mod help;
+mod introspect;
+mod key;
+mod lcs;
+mod number;
+mod object;
+mod registry;
+mod scan;
+mod spec;
+mod string;
+mod syntax;
+#[cfg(test)]
+mod testing;
+mod value;
+
+pub use connection::REDIS_VERSION;
+pub use control::write_client_line;
+pub use control::{ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
+pub use execute::{Caller, execute, execute_session};
+pub use help::help;
+pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
+pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
+pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
+pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
+
+/// The families, in the order in which COMMAND lists them.
+const FAMILIES: [&[Command]; 14] = [
+    string::COMMANDS,
+    counter::COMMANDS,
+    lcs::COMMANDS,
+    bitmap::COMMANDS,
+    bitfield::COMMANDS,
+    key::COMMANDS,
+    expire::COMMANDS,
+    scan::COMMANDS,
+    object::COMMANDS,
+    database::COMMANDS,
+    connection::COMMANDS,
+    client::COMMANDS,
+    introspect::COMMANDS,
+    debug::COMMANDS,
+];

@@ -1,0 +1,346 @@
+//! Finding a command by its name, and its keys by its row.
+
+use super::FAMILIES;
+use super::spec::{Begin, Command, Find, KeySpec, Run};
+use crate::error::CmdError;
+use crate::resp::Args;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// A command's or subcommand's number in the table, which indexes its statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CommandId(pub u16);
+
+/// Why a request names no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    Command,
+    Subcommand,
+    /// The container alone, without the subcommand that it needs.
+    MissingSubcommand,
+}
+
+/// Where the keys of a command are, when its row says so by one range alone: the usual case,
+/// worked out once so that routing a request reads one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyShape {
+    None,
+    /// One key at this index.
+    One(u8),
+    /// More than one key, or keys that must be searched.
+    Several,
+}
+
+struct Row {
+    command: &'static Command,
+    shape: KeyShape,
+    /// First subcommand's number and how many there are.
+    subcommands: (u16, u16),
+}
+
+/// The command table of one server, after `rename-command`.
+pub struct Registry {
+    rows: Vec<Row>,
+    /// Names by hash, open addressing; at most half full.
+    index: Vec<Option<(Box<[u8]>, CommandId)>>,
+}
+
+const INDEX_SLOTS: usize = 2048;
+
+impl Registry {
+    /// All commands, with the given ones renamed; an empty new name takes the command away.
+    pub fn new(renames: &[(String, String)]) -> Result<Registry, String> {
+        let mut registry =
+            Registry { rows: Vec::new(), index: (0..INDEX_SLOTS).map(|_| None).collect() };
+        let mut names = Vec::new();
+        for command in FAMILIES.iter().flat_map(|family| family.iter()) {
+            names.push((command.name.to_string(), registry.add(command)));
+        }
+        for (old, new) in renames {
+            let old = old.to_ascii_lowercase();
+            let Some(at) = names.iter().position(|(name, _)| *name == old) else {
+                return Err(format!("rename-command: there is no command '{old}'"));
+            };
+            let (_, id) = names.swap_remove(at);
+            let new = new.to_ascii_lowercase();
+            if names.iter().any(|(name, _)| *name == new) {
+                return Err(format!("rename-command: '{new}' exists already"));
+            }
+            if !new.is_empty() {
+                names.push((new, id));
+            }
+        }
+        for (name, id) in names {
+            registry.put(name.as_bytes(), id);
+        }
+        Ok(registry)
+    }
+
+    fn add(&mut self, command: &'static Command) -> CommandId {
+        let id = CommandId(self.rows.len() as u16);
+        self.rows.push(Row { command, shape: shape(command), subcommands: (0, 0) });
+        let first = self.rows.len() as u16;
+        for subcommand in command.subcommands {
+            self.rows.push(Row {
+                command: subcommand,
+                shape: shape(subcommand),
+                subcommands: (0, 0),
+            });
+        }
+        self.rows[id.0 as usize].subcommands = (first, command.subcommands.len() as u16);
+        id
+    }
+
+    fn put(&mut self, name: &[u8], id: CommandId) {
+        let mut at = hash(name);
+        while self.index[at].is_some() {
+            at = (at + 1) % INDEX_SLOTS;
+        }
+        self.index[at] = Some((name.into(), id));
+    }
+
+    /// The command that a request names.
+    pub fn find(&self, args: &Args) -> Result<CommandId, Unknown> {
+        let id = self.by_name(args.at(0)).ok_or(Unknown::Command)?;
+        let row = &self.rows[id.0 as usize];
+        match row.subcommands {
+            (_, 0) => Ok(id),
+            _ => match args.get(1) {
+                // COMMAND does something by itself.
+                None if !matches!(row.command.run, Run::Container) => Ok(id),
+                None => Err(Unknown::MissingSubcommand),
+                Some(word) => self.subcommand(id, word).ok_or(Unknown::Subcommand),
+            },
+        }
+    }
+
+    /// The subcommand of `id` with this name, in any case.
+    fn subcommand(&self, id: CommandId, name: &[u8]) -> Option<CommandId> {
+        let row = &self.rows[id.0 as usize];
+        let (first, count) = row.subcommands;
+        let own = |i: u16| &self.rows[i as usize].command.name[row.command.name.len() + 1..];
+        (first..first + count)
+            .find(|&i| name.eq_ignore_ascii_case(own(i).as_bytes()))
+            .map(CommandId)
+    }
+
+    /// The command or subcommand with this full name (`config|get`), in any case.
+    pub fn by_full_name(&self, name: &[u8]) -> Option<CommandId> {
+        match name.iter().position(|&b| b == b'|') {
+            None => self.by_name(name),
+            Some(bar) => self.subcommand(self.by_name(&name[..bar])?, &name[bar + 1..]),
+        }
+    }
+
+    /// The error reply to a request that names no command.
+    pub fn unknown_error(&self, args: &Args, unknown: Unknown) -> CmdError {
+        let name = c_text(args.at(0), UNKNOWN_SHOWN_MAX);
+        match unknown {
+            Unknown::Subcommand => CmdError::err(format_args!(
+                "unknown subcommand '{}'. Try {} HELP.",
+                c_text(args.get(1).unwrap_or_default(), UNKNOWN_SHOWN_MAX),
+                c_text(args.at(0), usize::MAX).to_uppercase(),
+            )),
+            Unknown::MissingSubcommand => match self.by_name(args.at(0)) {
+                Some(id) => CmdError::wrong_arity(self.command(id).name),
+                None => CmdError::wrong_arity(&name.to_lowercase()),
+            },
+            Unknown::Command => {
+                let mut shown = String::new();
+                for arg in args.iter().skip(1) {
+                    if shown.len() >= UNKNOWN_SHOWN_MAX {
+                        break;
+                    }
+                    let room = UNKNOWN_SHOWN_MAX - shown.len();
+                    shown += &format!("'{}' ", c_text(arg, room));
+                }
+                CmdError::err(format_args!(
+                    "unknown command '{name}', with args beginning with: {shown}"
+                ))
+            }
+        }
+    }
+
+    /// The command (not a subcommand) with this name, in any case.
+    pub fn by_name(&self, name: &[u8]) -> Option<CommandId> {
+        let mut at = hash(name);
+        loop {
+            match &self.index[at] {
+                None => return None,
+                Some((own, id)) if own.len() == name.len() && name.eq_ignore_ascii_case(own) => {
+                    return Some(*id);
+                }
+                Some(_) => at = (at + 1) % INDEX_SLOTS,
+            }
+        }
+    }
+
+    pub fn command(&self, id: CommandId) -> &'static Command {
+        self.rows[id.0 as usize].command
+    }
+
+    pub fn shape(&self, id: CommandId) -> KeyShape {
+        self.rows[id.0 as usize].shape
+    }
+
+    /// Commands and subcommands together.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The commands (without subcommands) as clients can name them, in the order of the table.
+    pub fn named(&self) -> Vec<(&[u8], CommandId)> {
+        let mut all: Vec<_> = self.index.iter().flatten().map(|(n, id)| (&n[..], *id)).collect();
+        all.sort_by_key(|(_, id)| id.0);
+        all
+    }
+}
+
+/// A few cheap bits of a name, the same for upper and lower case.
+fn hash(name: &[u8]) -> usize {
+    let mut word = [0u8; 8];
+    let head = name.len().min(8);
+    word[..head].copy_from_slice(&name[..head]);
+    let last = name.last().copied().unwrap_or(0);
+    let folded = (u64::from_le_bytes(word) | 0x2020_2020_2020_2020)
+        ^ (u64::from(last | 0x20) << 56)
+        ^ name.len() as u64;
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % INDEX_SLOTS
+}
+
+/// At most so many bytes of a client's words are repeated in an error text.
+const UNKNOWN_SHOWN_MAX: usize = 128;
+
+/// The first bytes of a client's word, up to a NUL, for an error text.
+fn c_text(word: &[u8], max: usize) -> Cow<'_, str> {
+    let end = word.iter().take(max).position(|&b| b == 0).unwrap_or(word.len().min(max));
+    String::from_utf8_lossy(&word[..end])
+}
+
+fn shape(command: &Command) -> KeyShape {
+    match command.keys {
+        [] => KeyShape::None,
+        [KeySpec { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, .. }] => {
+            KeyShape::One(*at as u8)
+        }
+        _ => KeyShape::Several,
+    }
+}
+
+/// Where the keys of a request are.
+pub type KeyIndexes = SmallVec<[u32; 8]>;
+
+impl Command {
+    /// The indexes of the keys in `args`, spec by spec.
+    pub fn key_indexes(&self, args: &Args) -> Result<KeyIndexes, CmdError> {
+        let mut indexes = KeyIndexes::new();
+        for spec in self.keys {
+            spec_indexes(spec, args, &mut indexes)?;
+        }
+        Ok(indexes)
+    }
+}
+
+/// Appends the indexes of one spec's keys.
+pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Result<(), CmdError> {
+    const INVALID: CmdError = CmdError::fixed("ERR Invalid arguments specified for command");
+    let len = args.len() as i32;
+    let first = match spec.begin {
+        Begin::Index(at) => at,
+        Begin::Keyword(word, from) => match keyword(args, word, from) {
+            Some(at) => at + 1,
+            None => return Ok(()),
+        },
+    };
+    let (first, last, step) = match spec.find {
+        Find::Range { last, step, limit } => {
+            let end = match last {
+                n if n >= 0 => first + n,
+                // A limit of 2 or more means: the first half, third, ... of what remains.
+                n if limit > 1 => first + (len - first) / limit + n,
+                n => len + n,
+            };
+            (first, end, step)
+        }
+        Find::Count { count_at, first: keys_from, step } => {
+            let count = args
+                .get((first + count_at) as usize)
+                .and_then(|n| std::str::from_utf8(n).ok().and_then(|n| n.parse::<i32>().ok()));
+            let count = count.filter(|&n| n >= 0 && n < len).ok_or(INVALID)?;
+            (first + keys_from, first + keys_from + (count - 1) * step, step)
+        }
+    };
+    if last >= len {
+        return Err(INVALID);
+    }
+    indexes.extend((first..=last).step_by(step.max(1) as usize).map(|i| i as u32));
+    Ok(())
+}
+
+fn keyword(args: &Args, word: &str, from: i32) -> Option<i32> {
+    let len = args.len() as i32;
+    match from >= 0 {
+        true => (from..len).find(|&i| args.is(i as usize, word)),
+        false => (1..=len + from).rev().find(|&i| args.is(i as usize, word)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::with_args;
+
+    fn unknown(words: &[&[u8]]) -> String {
+        let registry = Registry::new(&[]).unwrap();
+        with_args(words, |args| {
+            let unknown = registry.find(&args).unwrap_err();
+            registry.unknown_error(&args, unknown).to_string()
+        })
+    }
+
+    #[test]
+    fn errors_name_what_is_unknown() {
+        assert_eq!(
+            unknown(&[b"Foo", b"a", b"b c"]),
+            "ERR unknown command 'Foo', with args beginning with: 'a' 'b c' "
+        );
+        assert_eq!(unknown(&[b"foo"]), "ERR unknown command 'foo', with args beginning with: ");
+        let long = "x".repeat(200);
+        assert_eq!(
+            unknown(&[long.as_bytes(), b"abcd", long.as_bytes(), b"never"]),
+            format!(
+                "ERR unknown command '{}', with args beginning with: 'abcd' '{}' ",
+                &long[..128],
+                &long[..121]
+            )
+        );
+        assert_eq!(
+            unknown(&[b"Client", b"nope", b"x"]),
+            "ERR unknown subcommand 'nope'. Try CLIENT HELP."
+        );
+        assert_eq!(unknown(&[b"CLIENT"]), "ERR wrong number of arguments for 'client' command");
+    }
+
+    #[test]
+    fn full_names_are_found() {
+        let registry = Registry::new(&[]).unwrap();
+        let name =
+            |full: &str| registry.by_full_name(full.as_bytes()).map(|i| registry.command(i).name);
+        assert_eq!(name("GET"), Some("get"));
+        assert_eq!(name("client|LIST"), Some("client|list"));
+        for wrong in ["get|x", "client|", "client|list|x", "|", ""] {
+            assert_eq!(name(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn command_does_something_by_itself() {
+        let registry = Registry::new(&[]).unwrap();
+        let id = with_args(&[b"command"], |args| registry.find(&args)).unwrap();
+        assert_eq!(registry.command(id).name, "command");
+    }
+}

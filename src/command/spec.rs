@@ -1,0 +1,328 @@
+//! How a command is declared: one row says everything that any part of the server knows of it.
+
+use super::control::{Control, SessionCx};
+use crate::error::CmdError;
+use crate::resp::{Args, Encoder};
+use crate::shard::Cx;
+use std::ops::BitOr;
+
+/// A set of command flags, with Redis' names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    pub const NONE: Flags = Flags(0);
+
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// The names of the flags set, in the order in which Redis lists them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        FLAG_NAMES.iter().enumerate().filter(move |(i, _)| self.0 & (1 << i) != 0).map(|(_, n)| *n)
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Flags;
+
+    fn bitor(self, other: Flags) -> Flags {
+        self.with(other)
+    }
+}
+
+const FLAG_NAMES: [&str; 20] = [
+    "write",
+    "readonly",
+    "denyoom",
+    "module",
+    "admin",
+    "pubsub",
+    "noscript",
+    "blocking",
+    "loading",
+    "stale",
+    "skip_monitor",
+    "skip_slowlog",
+    "asking",
+    "fast",
+    "no_auth",
+    "may_replicate",
+    "no_mandatory_keys",
+    "no_async_loading",
+    "no_multi",
+    "allow_busy",
+];
+
+pub const WRITE: Flags = Flags(1 << 0);
+pub const READONLY: Flags = Flags(1 << 1);
+pub const DENYOOM: Flags = Flags(1 << 2);
+pub const ADMIN: Flags = Flags(1 << 4);
+pub const PUBSUB: Flags = Flags(1 << 5);
+pub const NOSCRIPT: Flags = Flags(1 << 6);
+pub const BLOCKING: Flags = Flags(1 << 7);
+pub const LOADING: Flags = Flags(1 << 8);
+pub const STALE: Flags = Flags(1 << 9);
+pub const SKIP_MONITOR: Flags = Flags(1 << 10);
+pub const SKIP_SLOWLOG: Flags = Flags(1 << 11);
+pub const ASKING: Flags = Flags(1 << 12);
+pub const FAST: Flags = Flags(1 << 13);
+/// May be called before AUTH.
+pub const NO_AUTH: Flags = Flags(1 << 14);
+pub const MAY_REPLICATE: Flags = Flags(1 << 15);
+pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 16);
+pub const NO_ASYNC_LOADING: Flags = Flags(1 << 17);
+pub const NO_MULTI: Flags = Flags(1 << 18);
+pub const ALLOW_BUSY: Flags = Flags(1 << 19);
+
+/// Where a command's keys begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    Index(i32),
+    /// Behind this word, searched from an index (from the end when it is negative).
+    Keyword(&'static str, i32),
+}
+
+/// Which of the arguments from there on are keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Find {
+    /// Up to `last` (relative to the first; counted from the end when it is negative), every `step`-th.
+    Range { last: i32, step: i32, limit: i32 },
+    /// A count at `count_at`, keys from `first` on, every `step`-th; all relative to the beginning.
+    Count { count_at: i32, first: i32, step: i32 },
+}
+
+/// How a command uses some of its keys, with Redis' flag names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySpec {
+    pub flags: &'static [&'static str],
+    pub begin: Begin,
+    pub find: Find,
+}
+
+impl KeySpec {
+    /// The key at `index`.
+    pub const fn one(index: i32, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec::range(index, 0, 1, flags)
+    }
+
+    /// Keys from `first` on, every `step`-th; `last` as in [`Find::Range`].
+    pub const fn range(
+        first: i32,
+        last: i32,
+        step: i32,
+        flags: &'static [&'static str],
+    ) -> KeySpec {
+        KeySpec { flags, begin: Begin::Index(first), find: Find::Range { last, step, limit: 0 } }
+    }
+}
+
+pub const RO_ACCESS: &[&str] = &["RO", "access"];
+pub const RO: &[&str] = &["RO"];
+pub const RW_ACCESS_UPDATE: &[&str] = &["RW", "access", "update"];
+pub const RW_UPDATE: &[&str] = &["RW", "update"];
+pub const RW_INSERT: &[&str] = &["RW", "insert"];
+pub const RW_ACCESS_DELETE: &[&str] = &["RW", "access", "delete"];
+pub const RM_DELETE: &[&str] = &["RM", "delete"];
+pub const OW_UPDATE: &[&str] = &["OW", "update"];
+pub const OW_INSERT: &[&str] = &["OW", "insert"];
+
+/// Which part of the documentation a command belongs to; each implies an ACL category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    Generic,
+    String,
+    Bitmap,
+    Connection,
+    Server,
+    Cluster,
+}
+
+impl Group {
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Generic => "generic",
+            Group::String => "string",
+            Group::Bitmap => "bitmap",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Cluster => "cluster",
+        }
+    }
+
+    /// The category that Redis gives to all commands of the group.
+    pub fn category(self) -> Option<&'static str> {
+        match self {
+            Group::Generic => Some("keyspace"),
+            Group::String => Some("string"),
+            Group::Bitmap => Some("bitmap"),
+            Group::Connection => Some("connection"),
+            Group::Server | Group::Cluster => None,
+        }
+    }
+}
+
+/// A handler that runs on the shard of its keys.
+pub type ShardFn = fn(&mut Cx, Args) -> Result<(), CmdError>;
+/// A handler that runs where the connection is, on the client's own state.
+pub type SessionFn = fn(&mut SessionCx, Args) -> Result<Control, CmdError>;
+/// Makes one reply of the parts' encoded replies, given in the order of the parts.
+pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
+
+/// What runs a command.
+#[derive(Clone, Copy)]
+pub enum Run {
+    Shard(ShardFn),
+    Session(SessionFn),
+    /// Nothing but its subcommands.
+    Container,
+}
+
+/// How the parts' replies become one.
+#[derive(Clone, Copy)]
+pub enum Merge {
+    /// The first error if there is one, else the first reply.
+    FirstError,
+    /// The sum of integers.
+    Sum,
+    /// An array with one part's reply an element.
+    Elements,
+    /// One array of all the elements of the parts' arrays.
+    Concat,
+    Custom(MergeFn),
+}
+
+/// Where the work of a command goes when there are several shards.
+#[derive(Clone, Copy)]
+pub enum Spread {
+    /// To the one shard that owns all its keys, or runs here when it has none.
+    OneShard,
+    /// Each key (with the arguments up to the next) is a part for its own shard.
+    PerKey { part: ShardFn, merge: Merge },
+    /// Every shard runs `part` with the whole request.
+    EveryShard { part: ShardFn, merge: Merge },
+    /// From shard to shard, as the cursor in the first argument says.
+    Cursor,
+}
+
+/// A row of the command table.
+pub struct Command {
+    /// Lower case; a subcommand's is `container|name`.
+    pub name: &'static str,
+    /// As in Redis: the exact number of arguments with the name, or minus the least number.
+    pub arity: i32,
+    pub flags: Flags,
+    pub keys: &'static [KeySpec],
+    pub run: Run,
+    pub spread: Spread,
+    pub group: Group,
+    /// ACL categories beyond those that flags and group imply.
+    pub categories: &'static [&'static str],
+    pub tips: &'static [&'static str],
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub summary: &'static str,
+    /// The arguments as a person would write them: `key value [NX | XX] [GET]`.
+    pub syntax: &'static str,
+    /// Since when it is deprecated and what replaces it.
+    pub deprecated: Option<(&'static str, &'static str)>,
+    pub subcommands: &'static [Command],
+}
+
+/// A command that runs on a shard.
+pub const fn shard(
+    name: &'static str,
+    arity: i32,
+    flags: Flags,
+    keys: &'static [KeySpec],
+    run: ShardFn,
+) -> Command {
+    Command {
+        name,
+        arity,
+        flags,
+        keys,
+        run: Run::Shard(run),
+        spread: Spread::OneShard,
+        group: Group::Generic,
+        categories: &[],
+        tips: &[],
+        since: "1.0.0",
+        complexity: "O(1)",
+        summary: "",
+        syntax: "",
+        deprecated: None,
+        subcommands: &[],
+    }
+}
+
+/// A command that runs on the client's connection.
+pub const fn session(name: &'static str, arity: i32, flags: Flags, run: SessionFn) -> Command {
+    let mut command = shard(name, arity, flags, &[], no_handler);
+    command.run = Run::Session(run);
+    command
+}
+
+/// A command that is nothing without a subcommand.
+pub const fn container(name: &'static str, arity: i32, subcommands: &'static [Command]) -> Command {
+    let mut command = shard(name, arity, Flags::NONE, &[], no_handler);
+    command.run = Run::Container;
+    command.subcommands = subcommands;
+    command
+}
+
+/// Stands in the rows whose `run` is replaced.
+fn no_handler(_: &mut Cx, _: Args) -> Result<(), CmdError> {
+    Err(CmdError::fixed("ERR this command has no handler"))
+}
+
+impl Command {
+    pub const fn spread(mut self, spread: Spread) -> Command {
+        self.spread = spread;
+        self
+    }
+
+    /// Which group it is in, since which Redis version it exists, and what it does.
+    pub const fn doc(
+        mut self,
+        group: Group,
+        since: &'static str,
+        complexity: &'static str,
+        syntax: &'static str,
+        summary: &'static str,
+    ) -> Command {
+        self.group = group;
+        self.since = since;
+        self.complexity = complexity;
+        self.syntax = syntax;
+        self.summary = summary;
+        self
+    }
+
+    pub const fn categories(mut self, categories: &'static [&'static str]) -> Command {
+        self.categories = categories;
+        self
+    }
+
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Command {
+        self.tips = tips;
+        self
+    }
+
+    pub const fn deprecated(mut self, since: &'static str, instead: &'static str) -> Command {
+        self.deprecated = Some((since, instead));
+        self
+    }
+
+    /// Whether a request of `len` arguments (the name included) has as many as it needs.
+    pub const fn accepts(&self, len: usize) -> bool {
+        match self.arity >= 0 {
+            true => len == self.arity as usize,
+            false => len >= self.arity.unsigned_abs() as usize,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Rows about shards, security, the process and its log.
+
+use super::super::{
+    row::{Action, Group, Kind, Mutability, Row},
+    values::{ClusterMode, LogFormat, LogLevel, ProtectedAction, Supervised},
+};
+use super::{bool_row, choice_row, int_row, path_row, special};
+
+pub(super) const ROWS: &[Row] = &[
+    int_row!(
+        Shards,
+        "shards",
+        shards,
+        0,
+        1024,
+        "0",
+        "Shard threads, each with its own part of the keys. 0 starts one for each core that the \
+         process may use, by its CPU affinity and its cgroup."
+    )
+    .unit("threads"),
+    int_row!(
+        Shards,
+        "databases",
+        databases,
+        1,
+        16,
+        "16",
+        "Logical databases, chosen with SELECT. Each is spread over all shards."
+    )
+    .unit("databases"),
+    choice_row!(
+        Shards,
+        "cluster-mode",
+        cluster_mode: ClusterMode,
+        "no",
+        "With emulated, show the shards to clients as the nodes of one Redis Cluster. A \
+         cluster-aware client then talks to the shard that owns the key, each on its own port; \
+         other clients see no difference."
+    ),
+    Row::new(
+        Group::Shards,
+        "cluster-announce-ip",
+        Kind::Text {
+            get: |v| v.cluster_announce_ip.as_deref(),
+            set: |v, new| v.cluster_announce_ip = new,
+        },
+        "\"\"",
+        "Address that cluster-mode emulated gives to clients. Without it they get the one that they \
+         connected to; set it behind NAT or in a container.",
+    )
+    .mutable()
+    .example("192.0.2.10"),
+    Row::new(
+        Group::Security,
+        "requirepass",
+        Kind::Secret { get: |v| v.requirepass.as_ref(), set: |v, new| v.requirepass = new },
+        "\"\"",
+        "Password of the default user. Clients must send it with AUTH or HELLO before any other \
+         command. Choose a long one: many guesses can be made in a second.",
+    )
+    .mutable()
+    .sensitive()
+    .example("a-long-random-password"),
+    Row::new(
+        Group::Security,
+        "rename-command",
+        Kind::Special(special::RENAME_COMMAND),
+        "",
+        "Give a command another name; an empty name takes it away. May stand several times, once \
+         for each command.",
+    )
+    .with_mutability(Mutability::FileOnly)
+    .example("FLUSHALL \"\""),
+    choice_row!(
+        Security,
+        "enable-debug-command",
+        enable_debug_command: ProtectedAction,
+        "no",
+        "Who may use DEBUG: nobody, everybody, or clients of this machine (local). It can stop or \
+         slow down the server."
+    ),
+    bool_row!(
+        Process,
+        "daemonize",
+        daemonize,
+        "no",
+        "Accepted with no only, for files written for Redis. The server stays in the foreground, as \
+         systemd and containers want it."
+    )
+    .refuse(
+        |v| v.daemonize,
+        "the server doesn't put itself into the background: run it under systemd or in a \
+         container, or start it with setsid or nohup",
+    ),
+    choice_row!(
+        Process,
+        "supervised",
+        supervised: Supervised,
+        "no",
+        "Service manager to report to. no and auto are accepted and report nothing; under systemd \
+         use Type=exec."
+    )
+    .refuse(
+        |v| !matches!(v.supervised, Supervised::No | Supervised::Auto),
+        "readiness isn't reported to a service manager: use supervised no, under systemd with \
+         Type=exec",
+    ),
+    path_row!(
+        Process,
+        "pidfile",
+        pidfile,
+        "File that holds the process id while the server runs. Without it none is written."
+    )
+    .example("/run/corelane/corelane.pid"),
+    Row::new(
+        Group::Process,
+        "dir",
+        Kind::Special(special::DIR),
+        "./",
+        "Working directory. It must exist; relative paths of other options start here.",
+    )
+    .with_mutability(Mutability::Protected),
+    choice_row!(
+        Process,
+        "loglevel",
+        loglevel: LogLevel,
+        "notice",
+        "Least severity that is logged. debug is for development, verbose adds what may interest at \
+         times, notice is for production, warning keeps only what matters, nothing is silence."
+    )
+    .mutable()
+    .acts(Action::LogLevel),
+    path_row!(
+        Process,
+        "logfile",
+        logfile,
+        "File to append the log to. Without it the log goes to standard output."
+    )
+    .example("/var/log/corelane/corelane.log"),
+    choice_row!(
+        Process,
+        "log-format",
+        log_format: LogFormat,
+        "human",
+        "How log lines look: human for people, json for one JSON object a line."
+    ),
+    bool_row!(
+        Process,
+        "always-show-logo",
+        always_show_logo,
+        "no",
+        "Accepted for files written for Redis and without effect: there is no logo."
+    )
+    .hidden(),
+    bool_row!(
+        Process,
+        "set-proc-title",
+        set_proc_title,
+        "yes",
+        "Accepted for files written for Redis and without effect: the process keeps its title."
+    )
+    .hidden(),
+];

@@ -1,0 +1,24 @@
+//! Data structures that hold what users store: no sockets, no RESP, no clock, no threads.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`table`] | the hash table of one database of one shard: grows and shrinks one bucket at a time |
+//! | [`entry`] | one key with its value, expiry and access history, in one allocation |
+//! | [`value`] | types and encodings as clients see them; the seam for collection types |
+//! | [`number`] | strict decimal integers: parsing and printing |
+//! | [`glob`] | the pattern language of KEYS, SCAN and PSUBSCRIBE |
+//!
+//! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
+//! to `entry.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run under Miri
+//! (`cargo +nightly miri test --lib data::`).
+
+pub mod entry;
+pub mod glob;
+pub mod number;
+mod prefetch;
+pub mod table;
+pub mod value;
+
+pub use entry::Entry;
+pub use table::{Keyed, Occupied, Table};
+pub use value::{Encoding, Object, Type, ValueRef};

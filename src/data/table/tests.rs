@@ -1,0 +1,371 @@
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Something to put in a table, on the heap so that Miri sees a leak or a double free.
+struct Item(Box<(u32, [u8; 4], bool)>);
+
+impl Item {
+    fn new(number: u32) -> Self {
+        Self::marked(number, false)
+    }
+
+    fn marked(number: u32, marked: bool) -> Self {
+        Self(Box::new((number, number.to_be_bytes(), marked)))
+    }
+}
+
+impl Keyed for Item {
+    fn key(&self) -> &[u8] {
+        &self.0.1
+    }
+
+    fn address(&self) -> *const u8 {
+        self.0.1.as_ptr()
+    }
+
+    fn marked(&self) -> bool {
+        self.0.2
+    }
+}
+
+/// A good hash with some of its bits cleared, to force long chains and equal tags.
+#[derive(Clone)]
+struct Weak(u64);
+
+struct WeakHasher(ahash::AHasher, u64);
+
+impl BuildHasher for Weak {
+    type Hasher = WeakHasher;
+
+    fn build_hasher(&self) -> WeakHasher {
+        let good = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        WeakHasher(good.build_hasher(), self.0)
+    }
+}
+
+impl Hasher for WeakHasher {
+    fn finish(&self) -> u64 {
+        self.0.finish() & self.1
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+}
+
+type Items = Table<Item, Weak>;
+
+fn table(bits: u64) -> Items {
+    Table::with_hasher(Weak(bits))
+}
+
+fn filled(numbers: std::ops::Range<u32>) -> Items {
+    let mut table = table(u64::MAX);
+    for number in numbers {
+        table.insert(hash(&table, number), Item::new(number));
+    }
+    table
+}
+
+fn hash(table: &Items, number: u32) -> u64 {
+    table.hash(&number.to_be_bytes())
+}
+
+fn get(table: &Items, number: u32) -> Option<&Item> {
+    table.get(hash(table, number), &number.to_be_bytes())
+}
+
+fn remove(table: &mut Items, number: u32) -> Option<Item> {
+    table.remove(hash(table, number), &number.to_be_bytes())
+}
+
+/// Checks every invariant of the whole structure.
+fn check(table: &Items) {
+    let (mut len, mut marked, mut overflows) = (0, 0, 0);
+    for index in 0..table.buckets.count() {
+        let head = table.buckets.head(index);
+        let chain: Vec<_> =
+            std::iter::successors(Some(head), |&at| unsafe { bucket::next_of(at) }).collect();
+        overflows += chain.len() - 1;
+        assert!(chain.len() <= table.deepest.max(1));
+        for (depth, &bucket) in chain.iter().enumerate() {
+            let control = unsafe { bucket::control_of(bucket) };
+            let slots: Vec<usize> = control.occupied().collect();
+            if depth + 1 < chain.len() {
+                assert_eq!(slots, [0, 1, 2, 3, 4, 5], "a hole in a chain");
+            } else if depth > 0 {
+                assert!(slots.len() >= 2, "an overflow bucket that is not needed");
+            }
+            for slot in slots {
+                let place = Place { bucket, slot };
+                let item: &Item = unsafe { place.element() };
+                let hash = table.hash(item.key());
+                assert_eq!(table.buckets.index(hash), index);
+                assert_eq!(unsafe { place.is_marked() }, item.marked());
+                assert!(table.contains(hash, item.key()), "hidden by a filter or a tag");
+                len += 1;
+                marked += usize::from(item.marked());
+            }
+        }
+    }
+    assert_eq!((len, marked, overflows), (table.len, table.marked, table.overflows));
+    let (buckets, len) = (table.buckets(), table.len());
+    assert!(len * GROW.1 <= buckets * GROW.0, "too full: {len} in {buckets}");
+    assert!(buckets <= 1 || len * SHRINK.1 >= buckets * SHRINK.0, "too empty: {len} in {buckets}");
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { cases },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// Enough for several chunks; fewer where each access is interpreted.
+const MANY: u32 = if cfg!(miri) { 300 } else { 40_000 };
+
+#[test]
+fn an_unused_table_owns_no_memory() {
+    let table = table(u64::MAX);
+    assert_eq!((table.memory(), table.len(), table.buckets()), (0, 0, 0));
+    assert!(get(&table, 1).is_none());
+    assert_eq!(table.scan(0, &mut |_| panic!("nothing is there")), 0);
+    assert!(table.random(&mut || 7).is_none());
+    table.prefetch_bucket(1);
+    table.prefetch_entry(1);
+}
+
+#[test]
+fn grows_and_shrinks_one_bucket_at_a_time() {
+    let mut table = table(u64::MAX);
+    for number in 0..MANY {
+        let before = table.buckets();
+        table.insert(hash(&table, number), Item::new(number));
+        assert!(table.buckets() <= before + 1);
+    }
+    check(&table);
+    assert!((0..MANY).all(|number| get(&table, number).is_some_and(|item| item.0.0 == number)));
+    assert!((MANY..2 * MANY).all(|number| get(&table, number).is_none()));
+    let full = table.memory();
+    assert!(full < MANY as usize * 16 + 70_000, "{full}");
+    for number in 0..MANY {
+        let before = table.buckets();
+        assert_eq!(remove(&mut table, number).map(|item| item.0.0), Some(number));
+        assert!(table.buckets() + 1 >= before);
+    }
+    check(&table);
+    assert_eq!((table.len(), table.buckets(), table.overflows), (0, 1, 0));
+    assert!(table.memory() < 200);
+}
+
+#[test]
+fn marks_follow_their_elements() {
+    let mut table = table(u64::MAX);
+    for number in 0..1000 {
+        table.insert(hash(&table, number), Item::marked(number, number % 3 == 0));
+    }
+    assert_eq!(table.marked_len(), 334);
+    let key = |number: u32| number.to_be_bytes();
+    table.update(hash(&table, 1), &key(1), |item| item.0.2 = true);
+    table.update(hash(&table, 3), &key(3), |item| *item = Item::new(3));
+    assert!(table.insert_or_replace(hash(&table, 4), Item::marked(4, true)).is_some());
+    assert!(table.insert_or_replace(hash(&table, 2000), Item::marked(2000, true)).is_none());
+    check(&table);
+    assert_eq!(table.marked_len(), 336);
+    let mut seen = HashSet::new();
+    let mut position = 0;
+    loop {
+        position = table.scan_marked(position, &mut |item| assert!(seen.insert(item.0.0)));
+        if position == 0 {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 336);
+    assert!(seen.contains(&1) && !seen.contains(&3));
+}
+
+#[test]
+fn extracts_the_marked_ones_that_are_wanted() {
+    for bits in [u64::MAX, 0xff00_0000_0000_000f] {
+        let mut table = table(bits);
+        for number in 0..1000 {
+            table.insert(hash(&table, number), Item::marked(number, number % 2 == 0));
+        }
+        let mut taken = HashSet::new();
+        let (mut asked, mut position) = (0, 0);
+        loop {
+            position = table.extract_marked(
+                position,
+                &mut |item| {
+                    asked += 1;
+                    item.0.0 % 4 == 0
+                },
+                &mut |item| assert!(taken.insert(item.0.0)),
+            );
+            if position == 0 {
+                break;
+            }
+        }
+        assert!(asked >= 500);
+        assert_eq!(taken, (0..1000).step_by(4).collect());
+        check(&table);
+        assert_eq!((table.len(), table.marked_len()), (750, 250));
+    }
+}
+
+#[test]
+fn random_is_fair() {
+    let table = filled(0..200);
+    let mut state = 1u64;
+    let mut random = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state ^ (state >> 29)
+    };
+    let draws = if cfg!(miri) { 500 } else { 200_000 };
+    let mut hits = HashMap::new();
+    for _ in 0..draws {
+        let item = table.random(&mut random).expect("there are elements");
+        *hits.entry(item.0.0).or_insert(0u32) += 1;
+    }
+    if !cfg!(miri) {
+        // 1000 expected each, deviation 32.
+        assert_eq!(hits.len(), 200);
+        assert!(hits.values().all(|&n| (800..1200).contains(&n)), "{hits:?}");
+    }
+    assert!(table.random(&mut || 0).is_some());
+    assert!(table.random(&mut || u64::MAX).is_some());
+}
+
+#[test]
+fn clears_in_bounded_steps() {
+    let mut table = filled(0..MANY);
+    let mut steps = 0;
+    while !table.clear_step(50) {
+        steps += 1;
+        if steps % 64 == 0 {
+            let left: HashSet<u32> = table.iter().map(|item| item.0.0).collect();
+            assert_eq!(left.len(), table.len());
+            assert!(left.iter().all(|&number| get(&table, number).is_some()));
+        }
+    }
+    assert!(steps >= MANY / 80 && steps <= MANY / 50);
+    assert_eq!((table.len(), table.memory()), (0, 0));
+    table.insert(hash(&table, 5), Item::new(5));
+    check(&table);
+    assert!(get(&table, 5).is_some());
+}
+
+#[test]
+fn iterates_over_everything_once() {
+    let table = filled(0..500);
+    let mut numbers: Vec<u32> = table.iter().map(|item| item.0.0).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..500));
+    let buckets = table.fill_histogram();
+    assert_eq!(buckets.iter().sum::<usize>(), table.buckets());
+    assert_eq!(buckets.iter().enumerate().map(|(n, count)| n * count).sum::<usize>(), 500);
+}
+
+#[test]
+fn any_position_is_a_valid_cursor() {
+    let table = filled(0..100);
+    for position in [1, u64::MAX, 1 << POSITION_BITS, (1 << POSITION_BITS) - 1, 0x1234_5678_9abc] {
+        let next = table.scan(position, &mut |_| ());
+        assert!(next < 1 << POSITION_BITS);
+        assert!(next == 0 || next > position & ((1 << POSITION_BITS) - 1));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    /// Random inserts, removals and changes against a HashMap, with good and with bad hashes.
+    #[test]
+    fn behaves_like_a_map(
+        bits in prop_oneof![
+            Just(u64::MAX), Just(0xff00_0000_0000_0003), Just(0x0700_0000_0000_ffff), Just(0)
+        ],
+        steps in prop::collection::vec((0u32..120, 0u8..4, any::<bool>()), 0..400),
+    ) {
+        let mut table = table(bits);
+        let mut model = HashMap::new();
+        for (number, action, marked) in steps {
+            let hash = hash(&table, number);
+            let key = number.to_be_bytes();
+            match action {
+                0 | 1 => {
+                    let old = table.insert_or_replace(hash, Item::marked(number, marked));
+                    prop_assert_eq!(old.map(|item| item.0.2), model.insert(number, marked));
+                }
+                2 => {
+                    let changed = table.update(hash, &key, |item| item.0.2 = marked);
+                    prop_assert_eq!(changed.is_some(), model.contains_key(&number));
+                    model.entry(number).and_modify(|mark| *mark = marked);
+                }
+                _ => {
+                    let old = remove(&mut table, number);
+                    prop_assert_eq!(old.map(|item| item.0.2), model.remove(&number));
+                }
+            }
+            table.prefetch_entry(hash);
+        }
+        // A table whose hashes are all alike cannot be kept to its fill by splitting.
+        check(&table);
+        let found: HashMap<u32, bool> = table.iter().map(|item| (item.0.0, item.0.2)).collect();
+        prop_assert_eq!(found, model);
+    }
+
+    /// SCAN's guarantee: what stays for the whole walk is seen, whatever else comes and goes and
+    /// however the table grows and shrinks between the steps.
+    #[test]
+    fn a_scan_sees_all_that_stays(
+        stay in prop::collection::hash_set(0u32..1000, 0..60),
+        start in 0u32..600,
+        changes in prop::collection::vec((any::<bool>(), 0u32..400), 1..60),
+    ) {
+        let mut table = table(u64::MAX);
+        for number in stay.iter().copied().chain(1000..1000 + start) {
+            table.insert(hash(&table, number), Item::new(number));
+        }
+        let (mut low, mut high) = (1000, 1000 + start);
+        let mut changes = changes.iter().cycle();
+        let mut seen = HashSet::new();
+        let (mut position, mut steps) = (0, 0);
+        loop {
+            let next = table.scan(position, &mut |item| {
+                seen.insert(item.0.0);
+            });
+            prop_assert!(next == 0 || next > position);
+            position = next;
+            steps += 1;
+            if position == 0 {
+                break;
+            }
+            let Some(&(grow, by)) = changes.next() else { break };
+            for _ in 0..by {
+                if grow {
+                    table.insert(hash(&table, high), Item::new(high));
+                    high += 1;
+                } else if low < high {
+                    remove(&mut table, low);
+                    low += 1;
+                }
+            }
+            if steps > 200 {
+                changes = [].iter().cycle();
+                while position != 0 {
+                    position = table.scan(position, &mut |item| {
+                        seen.insert(item.0.0);
+                    });
+                }
+                break;
+            }
+        }
+        prop_assert!(stay.is_subset(&seen));
+    }
+}

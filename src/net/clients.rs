@@ -1,0 +1,97 @@
+//! Commands on the client's own state, and questions to the clients of all shards.
+
+use super::conn::Conn;
+use super::operation::{Answer, Question};
+use super::worker::{Limits, Worker, shard_settings};
+use crate::command::{
+    CommandId, Control, SessionCx, SessionFn, execute_session, write_client_line,
+};
+use crate::resp::{Args, Encoder};
+use crate::rt::{Io, Token};
+
+impl Worker {
+    /// Runs a command on the client's own state and does what it leaves to be done.
+    pub(super) fn run_session(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        (id, handler): (CommandId, SessionFn),
+        args: Args,
+    ) {
+        let shared = self.shared.clone();
+        let mut reply = self.buffer();
+        let control = {
+            let protocol = conn.session.protocol;
+            let mut cx = SessionCx {
+                session: &mut conn.session,
+                out: Encoder::new(&mut reply, protocol),
+                env: &shared.env,
+                slots: &self.slots,
+                shard: self.index,
+                now: self.now,
+                name: shared.env.registry.command(id).name,
+            };
+            execute_session(&mut cx, (id, handler), args)
+        };
+        match control {
+            Control::Clients(request) => self.ask(io, token, conn, Question::Clients(request)),
+            Control::Reconfigured => self.ask(io, token, conn, Question::Reconfigure),
+            Control::ResetStats => self.ask(io, token, conn, Question::ResetStats),
+            Control::ClientInfo => {
+                let facts = conn.facts(io.fd(token));
+                let mut out = Encoder::new(&mut reply, conn.session.protocol);
+                write_client_line(&conn.session, &facts, self.now, &mut out);
+                self.reply_to_command(conn, |out| out.raw(&reply));
+            }
+            Control::Done => self.reply_to_command(conn, |out| out.raw(&reply)),
+            Control::Close => {
+                self.reply_to_command(conn, |out| out.raw(&reply));
+                conn.session.closing = true;
+            }
+            Control::Shutdown => {
+                conn.session.closing = true;
+                self.shared.stop();
+            }
+        }
+        self.keep_buffer(reply);
+    }
+
+    /// This shard's answer to a question, of all its connections but the one being served.
+    pub(super) fn answer(&mut self, io: &mut dyn Io, question: &Question) -> Answer {
+        let mut answer = Answer::default();
+        match question {
+            Question::Clients(_) => {
+                for token in self.tokens() {
+                    let Some(mut conn) = self.take(token) else { continue };
+                    self.visit(io, token, &mut conn, question, &mut answer);
+                    self.put(token, conn);
+                }
+            }
+            Question::Reconfigure => {
+                let config = self.shared.env.config();
+                self.limits = Limits::new(&config);
+                self.shard.configure(shard_settings(&config));
+            }
+            Question::ResetStats => self.shard.stats.reset(),
+        }
+        answer
+    }
+
+    /// Puts a question to one connection.
+    pub(super) fn visit(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        question: &Question,
+        answer: &mut Answer,
+    ) {
+        let Question::Clients(request) = question else { return };
+        let facts = conn.facts(io.fd(token));
+        let asker = conn.session.last_command.starts_with("client|kill");
+        if request.visit(&mut conn.session, || facts, self.now, answer) && !asker {
+            conn.kill_now = true;
+        }
+    }
+}

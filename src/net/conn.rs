@@ -1,0 +1,108 @@
+//! One connection: its session, what it has sent and not got an answer to, what is to be sent to it.
+
+use super::migrate::Traffic;
+use super::operation::Operation;
+use crate::resp::{Parser, Span};
+use crate::route::ReplyQueue;
+use crate::session::{ConnectionFacts, Session};
+
+/// A buffer beyond this size is given back instead of being kept for the next use, bytes.
+pub const KEPT_BUFFER: usize = 64 << 10;
+
+/// A connection on the shard that serves it.
+pub struct Conn {
+    pub session: Session,
+    /// Replies in order, ready to be sent.
+    pub out: Vec<u8>,
+    /// Bytes of the buffer that is being sent; 0 when none is.
+    pub sending: usize,
+    /// Bytes received that are not a whole request yet, or that must wait.
+    pub query: Vec<u8>,
+    pub parser: Parser,
+    /// Arguments of the request at the head of `query`, as far as it has been read.
+    pub spans: Vec<Span>,
+    pub queue: ReplyQueue,
+    /// What the connection waits for; until then it runs no further request.
+    pub operation: Option<Operation>,
+    /// In the list of connections to flush at the end of the turn.
+    pub dirty: bool,
+    /// The peer has closed its side: to be closed once the replies are out.
+    pub ended: bool,
+    /// To be closed at the end of the turn, whatever is still to be sent.
+    pub kill_now: bool,
+    /// Not read from, until the queue to this shard has room.
+    pub held_back_by: Option<usize>,
+    pub traffic: Traffic,
+    /// The shard to which it moves as soon as nothing is under way.
+    pub moving_to: Option<usize>,
+    /// The socket is being taken out of the driver.
+    pub detaching: bool,
+    /// Since when the output is above the soft limit, milliseconds since the epoch.
+    pub over_soft_limit_since: Option<i64>,
+    /// Batches of this connection that its own shard has put off.
+    pub put_off: usize,
+}
+
+impl Conn {
+    pub fn new(session: Session) -> Conn {
+        Conn {
+            session,
+            out: Vec::new(),
+            sending: 0,
+            query: Vec::new(),
+            parser: Parser::default(),
+            spans: Vec::new(),
+            queue: ReplyQueue::default(),
+            operation: None,
+            dirty: false,
+            ended: false,
+            kill_now: false,
+            held_back_by: None,
+            traffic: Traffic::default(),
+            moving_to: None,
+            detaching: false,
+            over_soft_limit_since: None,
+            put_off: 0,
+        }
+    }
+
+    /// Whether requests that have arrived must wait.
+    pub fn is_held(&self) -> bool {
+        self.operation.is_some() || self.detaching || self.session.closing
+    }
+
+    /// Whether all that was asked has been answered and sent.
+    pub fn is_quiet(&self) -> bool {
+        self.out.is_empty()
+            && self.sending == 0
+            && self.queue.is_empty()
+            && self.operation.is_none()
+            && self.put_off == 0
+    }
+
+    /// Whether something is to be done at the end of the turn beyond sending.
+    pub fn wants_settling(&self) -> bool {
+        self.session.closing || self.ended || self.kill_now || self.moving_to.is_some()
+    }
+
+    /// Bytes that wait to be read by the client.
+    pub fn output_len(&self) -> usize {
+        self.out.len() + self.sending + self.queue.byte_len()
+    }
+
+    /// What CLIENT LIST shows of the connection itself.
+    pub fn facts(&self, fd: i32) -> ConnectionFacts {
+        let omem = self.out.capacity() + self.sending;
+        ConnectionFacts {
+            fd,
+            qbuf: self.query.len(),
+            qbuf_free: self.query.capacity() - self.query.len(),
+            rbs: self.out.capacity(),
+            rbp: self.out.len(),
+            obl: self.out.len(),
+            oll: usize::from(self.sending > 0),
+            omem,
+            tot_mem: size_of::<Conn>() + self.query.capacity() + omem,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a worker does now and then: expiry, freeing, clients that have been silent for too long.
+//!
+//! All of it in slices, so that no command waits for more than one of them.
+
+use super::worker::Worker;
+use crate::clock;
+use crate::rt::Io;
+use std::time::Duration;
+
+/// Connections looked at in one round for `timeout`.
+const IDLE_ROUND: usize = 256;
+/// Longest piece of expiry work between two turns of the loop.
+const EXPIRE_SLICE: Duration = Duration::from_micros(500);
+/// Entries of flushed databases freed in one turn.
+const FREE_SLICE: usize = 512;
+
+/// Work of the background that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Background {
+    /// When the next round begins, milliseconds since the epoch.
+    next_round: i64,
+    /// CPU time that expiry may still use in this round.
+    expire_budget: Duration,
+    /// Expiry stopped because its slice was over, not because it was done.
+    expire_more: bool,
+    /// Where the walk for idle connections goes on.
+    idle_walk: usize,
+}
+
+impl Worker {
+    /// Milliseconds until there is something to do.
+    pub(super) fn background_wait(&self) -> i64 {
+        self.background.next_round - self.now
+    }
+
+    /// Begins a round when it is time, and does a slice of what is under way.
+    pub(super) fn work_in_background(&mut self, io: &mut dyn Io) {
+        let round_ms = self.limits.round_ms;
+        let due = self.now >= self.background.next_round;
+        // A clock that was set back must not stop the rounds.
+        if due || self.background_wait() > round_ms {
+            self.background.next_round = self.now + round_ms;
+            self.background.expire_budget = self.expire_budget();
+            self.background.expire_more = true;
+            self.release_idle(io);
+        }
+        if self.background.expire_more {
+            self.expire_slice();
+        }
+        self.more |= self.shard.keyspace.free_step(FREE_SLICE);
+    }
+
+    /// As in Redis: a quarter of the CPU, and two hundredths more for each step of effort above 1.
+    fn expire_budget(&self) -> Duration {
+        let percent = 25 + 2 * (self.shard.settings.expire_effort.clamp(1, 10) - 1);
+        Duration::from_millis(self.limits.round_ms as u64) * percent / 100
+    }
+
+    fn expire_slice(&mut self) {
+        let slice = EXPIRE_SLICE.min(self.background.expire_budget);
+        let start = clock::monotonic();
+        let more = self.shard.expire_cycle(self.now, &mut || start.elapsed() >= slice);
+        let budget = &mut self.background.expire_budget;
+        *budget = budget.saturating_sub(start.elapsed());
+        self.background.expire_more = more && !budget.is_zero();
+        self.more |= self.background.expire_more;
+    }
+
+    /// Looks at some of the connections and closes those that have been silent for too long.
+    fn release_idle(&mut self, io: &mut dyn Io) {
+        let silence_ms = i64::from(self.limits.timeout_s) * 1000;
+        if silence_ms == 0 {
+            return;
+        }
+        let slots = self.conn_slots();
+        for _ in 0..slots.min(IDLE_ROUND) {
+            self.background.idle_walk = (self.background.idle_walk + 1) % slots;
+            let Some((token, conn)) = self.conn_at(self.background.idle_walk) else { continue };
+            if self.now - conn.session.active_at > silence_ms && conn.is_quiet() {
+                tracing::debug!(client = conn.session.id, "closing a client that has been idle");
+                if let Some(conn) = self.take(token) {
+                    self.drop_conn(io, token, conn);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! From bytes to running commands.
+//!
+//! A read's requests are parsed first, a few at a time, and the memory that they will touch is
+//! prefetched; then they run in order. So a pipeline waits for several cache misses at once
+//! instead of one after the other.
+
+use super::conn::{Conn, KEPT_BUFFER};
+use super::worker::Worker;
+use crate::command::{
+    Caller, Command, CommandId, KeyShape, Merge, NO_AUTH, Run, Spread, Unknown, execute,
+};
+use crate::error::CmdError;
+use crate::resp::{Args, Encoder, Limits, Step};
+use crate::route::{Batch, Merging};
+use crate::rt::{Io, Token};
+
+/// Requests that are parsed ahead of the one that runs.
+const AHEAD: usize = 32;
+/// Arguments of one request, as in Redis.
+const MULTIBULK_MAX: usize = 1024 * 1024;
+
+/// A parsed request that is about to run.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// Its arguments' spans.
+    first: u32,
+    last: u32,
+    /// Where it begins in the buffer.
+    start: u32,
+    found: Result<CommandId, Unknown>,
+    /// The owner of its key, when it has exactly one.
+    owner: Option<usize>,
+    /// The hash of that key, when this shard owns it.
+    hash: Option<u64>,
+}
+
+impl Worker {
+    /// Takes in bytes of a connection and runs the requests that they complete.
+    pub(super) fn feed(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        bytes: &mut [u8],
+    ) {
+        conn.session.input_bytes += bytes.len() as u64;
+        conn.session.active_at = self.now;
+        self.shard.stats.input_bytes.add(bytes.len() as u64);
+        if conn.session.closing {
+            return;
+        }
+        if conn.query.is_empty() && !conn.is_held() {
+            let used = self.consume(io, token, conn, bytes);
+            keep(conn, &bytes[used..]);
+        } else {
+            keep(conn, bytes);
+            self.resume(io, token, conn);
+        }
+        if let Some(target) = conn.traffic.verdict.take() {
+            conn.moving_to = Some(target);
+        }
+        if conn.query.len() > self.limits.query_bytes {
+            self.shard.stats.query_limit_disconnections.add(1);
+            tracing::warn!(
+                client = conn.session.id,
+                "closing a client whose request is too long: client-query-buffer-limit"
+            );
+            conn.kill_now = true;
+        }
+    }
+
+    /// Runs the requests that a connection has sent already and that may run now.
+    pub(super) fn resume(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
+        if conn.is_held() || conn.query.is_empty() {
+            return;
+        }
+        let mut query = std::mem::take(&mut conn.query);
+        let used = self.consume(io, token, conn, &mut query);
+        if used == query.len() {
+            query.clear();
+            if query.capacity() > KEPT_BUFFER {
+                query = Vec::new();
+            }
+        } else {
+            query.drain(..used);
+        }
+        conn.query = query;
+    }
+
+    /// Runs the whole requests in `buffer`; answers how many bytes they took.
+    fn consume(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        buffer: &mut [u8],
+    ) -> usize {
+        if conn.out.capacity() == 0 {
+            conn.out = self.buffer();
+        }
+        let mut planned = std::mem::take(&mut self.planned);
+        let mut spans = std::mem::take(&mut self.spans);
+        spans.clear();
+        spans.append(&mut conn.spans);
+        let mut offset = 0;
+        loop {
+            planned.clear();
+            let (end, step) = self.plan_ahead(conn, buffer, offset, &mut spans, &mut planned);
+            self.prefetch(conn, &planned);
+            let mut stopped_at = None;
+            for plan in &planned {
+                if conn.is_held() {
+                    stopped_at = Some(plan.start as usize);
+                    break;
+                }
+                let args = Args::new(buffer, &spans[plan.first as usize..plan.last as usize]);
+                self.run(io, token, conn, args, plan);
+            }
+            if let Some(start) = stopped_at {
+                // What was read behind it is read again when it is its turn.
+                conn.parser = Default::default();
+                offset = start;
+                break;
+            }
+            offset = end;
+            match step {
+                Step::Request { .. } => spans.clear(),
+                Step::Incomplete => {
+                    let parsed = planned.last().map_or(0, |plan| plan.last as usize);
+                    let rebased = spans[parsed..].iter().map(|span| span.moved_back(offset));
+                    conn.spans.extend(rebased);
+                    break;
+                }
+                Step::Error(error) => {
+                    self.flush_batches();
+                    self.reply(conn, |out| out.error(&CmdError(error.text().into())));
+                    conn.session.closing = true;
+                    offset = buffer.len();
+                    break;
+                }
+            }
+        }
+        self.flush_batches();
+        self.planned = planned;
+        self.spans = spans;
+        if conn.out.is_empty() && conn.out.capacity() > 0 {
+            let buffer = std::mem::take(&mut conn.out);
+            self.keep_buffer(buffer);
+        }
+        offset
+    }
+
+    /// Parses up to [`AHEAD`] requests from `offset` on. Answers where the next one begins, and the
+    /// last step: a request when there may be more.
+    fn plan_ahead(
+        &mut self,
+        conn: &mut Conn,
+        buffer: &mut [u8],
+        mut offset: usize,
+        spans: &mut Vec<crate::resp::Span>,
+        planned: &mut Vec<Planned>,
+    ) -> (usize, Step) {
+        let limits = Limits {
+            bulk_len_max: self.limits.bulk_len_max,
+            multibulk_max: MULTIBULK_MAX,
+            authenticated: conn.session.authenticated,
+        };
+        // A stranger's next request may be read under other limits.
+        let ahead = if limits.authenticated { AHEAD } else { 1 };
+        let mut first = 0;
+        loop {
+            let step = conn.parser.parse(buffer, offset, spans, &limits);
+            let Step::Request { end } = step else { return (offset, step) };
+            let last = spans.len();
+            if last > first {
+                let args = Args::new(buffer, &spans[first..last]);
+                planned.push(self.plan(&args, first, offset));
+            }
+            first = last;
+            offset = end;
+            if planned.len() >= ahead {
+                return (offset, Step::Request { end });
+            }
+        }
+    }
+
+    fn plan(&self, args: &Args, first: usize, start: usize) -> Planned {
+        let registry = &self.shared.env.registry;
+        let found = registry.find(args);
+        let mut owner = None;
+        let mut hash = None;
+        if let Ok(id) = &found
+            && let KeyShape::One(at) = registry.shape(*id)
+            && let Some(key) = args.get(at as usize)
+        {
+            let shard = self.slots.owner_of(key);
+            owner = Some(shard);
+            if shard == self.index {
+                hash = Some(self.shard.keyspace.hash(key));
+            }
+        }
+        let (first, last) = (first as u32, (first + args.len()) as u32);
+        Planned { first, last, start: start as u32, found, owner, hash }
+    }
+
+    /// Brings the buckets, then the entries, of several requests on their way to the cache.
+    fn prefetch(&self, conn: &Conn, planned: &[Planned]) {
+        if planned.len() < 2 {
+            return;
+        }
+        let db = conn.session.db;
+        let hashes = || planned.iter().filter_map(|plan| plan.hash);
+        hashes().for_each(|hash| self.shard.keyspace.prefetch_bucket(db, hash));
+        hashes().for_each(|hash| self.shard.keyspace.prefetch_entry(db, hash));
+    }
+
+    fn run(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, args: Args, plan: &Planned) {
+        conn.session.commands += 1;
+        self.shard.stats.commands_processed.add(1);
+        let id = match self.admit(conn, &args, &plan.found) {
+            Ok(id) => id,
+            Err(error) => {
+                self.shard.stats.count_error(&error);
+                return self.reply_to_command(conn, |out| out.error(&error));
+            }
+        };
+        let command = self.shared.env.registry.command(id);
+        match command.run {
+            Run::Session(handler) => self.run_session(io, token, conn, (id, handler), args),
+            Run::Shard(_) | Run::Container => {
+                conn.session.last_command = command.name;
+                match plan.owner {
+                    Some(owner) => self.run_on(token, conn, id, owner, &args, plan.hash),
+                    None => self.spread(io, token, conn, (id, command), &args),
+                }
+            }
+        }
+    }
+
+    /// Whether the request may run: a known command, enough arguments, a known client.
+    fn admit(
+        &self,
+        conn: &Conn,
+        args: &Args,
+        found: &Result<CommandId, Unknown>,
+    ) -> Result<CommandId, CmdError> {
+        let registry = &self.shared.env.registry;
+        let id = match found {
+            Ok(id) => *id,
+            Err(unknown) => return Err(registry.unknown_error(args, *unknown)),
+        };
+        let command = registry.command(id);
+        let refused = if !command.accepts(args.len()) {
+            CmdError::wrong_arity(command.name)
+        } else if !conn.session.authenticated && !command.flags.has(NO_AUTH) {
+            CmdError::NO_AUTH
+        } else {
+            return Ok(id);
+        };
+        self.shard.stats.per_command[id.0 as usize].rejected.add(1);
+        Err(refused)
+    }
+
+    /// Runs a command whose keys are all on shard `owner`, or sends it there.
+    fn run_on(
+        &mut self,
+        token: Token,
+        conn: &mut Conn,
+        id: CommandId,
+        owner: usize,
+        args: &Args,
+        hash: Option<u64>,
+    ) {
+        let caller = caller(conn);
+        conn.traffic.note(owner, self.index, self.slots.shards());
+        let here = owner == self.index
+            && conn.put_off == 0
+            && !self.gathers.is_held(self.shared.env.registry.command(id), args);
+        if here {
+            return self.run_here(conn, id, args, hash);
+        }
+        let silent = !conn.session.take_reply();
+        conn.queue.push_remote(owner, silent);
+        self.append(token, conn, owner, |batch| batch.push(id, false, caller, args));
+    }
+
+    fn run_here(&mut self, conn: &mut Conn, id: CommandId, args: &Args, hash: Option<u64>) {
+        let caller = caller(conn);
+        let Run::Shard(handler) = self.shared.env.registry.command(id).run else { return };
+        let registry = &self.shared.env.registry;
+        if let (Some(hash), KeyShape::One(at)) = (hash, registry.shape(id)) {
+            self.shard.keyspace.remember(args.at(at as usize), hash);
+        }
+        if conn.queue.is_empty() {
+            let start = conn.out.len();
+            let out = &mut conn.out;
+            execute(registry, &mut self.shard, (id, handler), *args, caller, self.now, out);
+            if !conn.session.take_reply() {
+                conn.out.truncate(start);
+            }
+            if conn.out.len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
+                conn.kill_now = true;
+            }
+            return;
+        }
+        let mut reply = self.buffer();
+        let registry = &self.shared.env.registry;
+        execute(registry, &mut self.shard, (id, handler), *args, caller, self.now, &mut reply);
+        if conn.session.take_reply() {
+            conn.queue.push_ready(&reply);
+        }
+        self.keep_buffer(reply);
+    }
+
+    /// Runs a command that has no key, several, or all of them.
+    fn spread(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        (id, command): (CommandId, &'static Command),
+        args: &Args,
+    ) {
+        let indexes = match command.key_indexes(args) {
+            Ok(indexes) => indexes,
+            Err(error) => {
+                self.shard.stats.count_error(&error);
+                return self.reply_to_command(conn, |out| out.error(&error));
+            }
+        };
+        let shards = self.slots.shards();
+        let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
+        let first = owners.next();
+        let together = owners.all(|owner| Some(owner) == first);
+        match command.spread {
+            Spread::EveryShard { merge, .. } if shards > 1 => {
+                let parts = (0..shards).map(|shard| (shard, args.iter()));
+                self.split(token, conn, id, merge, parts);
+            }
+            Spread::Cursor if shards > 1 => self.begin_scan(token, conn, id, args),
+            _ if together => {
+                self.run_on(token, conn, id, first.unwrap_or(self.index), args, None);
+            }
+            Spread::PerKey { merge, .. } if evenly_spaced(&indexes, args.len()) => {
+                let parts = indexes.iter().enumerate().map(|(n, &at)| {
+                    let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);
+                    let own = args.iter().take(1);
+                    let words = own.chain(args.range(at as usize, end).iter());
+                    (self.slots.owner_of(args.at(at as usize)), words)
+                });
+                let parts: Vec<_> = parts.collect();
+                self.split(token, conn, id, merge, parts.into_iter());
+            }
+            // Not as many arguments as the keys need: the command says so itself.
+            Spread::PerKey { .. } => self.run_on(token, conn, id, self.index, args, None),
+            _ => self.begin_gather(io, token, conn, id, args, &indexes),
+        }
+    }
+
+    /// Runs the parts of a command, each on its shard; their replies are merged in order.
+    fn split<'a, W: Iterator<Item = &'a [u8]>>(
+        &mut self,
+        token: Token,
+        conn: &mut Conn,
+        id: CommandId,
+        merge: Merge,
+        parts: impl Iterator<Item = (usize, W)>,
+    ) {
+        let caller = caller(conn);
+        let silent = !conn.session.take_reply();
+        let mut merging = Box::new(Merging::new(merge, caller.protocol, silent));
+        let mut local = self.batch(self.index, token);
+        for (owner, words) in parts {
+            merging.parts.push(owner as u16);
+            match owner == self.index {
+                true => local.push_words(id, true, caller, words),
+                false => self.append(token, conn, owner, |batch| {
+                    batch.push_words(id, true, caller, words);
+                }),
+            }
+        }
+        match local.is_empty() {
+            true => self.keep_batch(local),
+            // Behind what this connection has had put off, or held back by a gathering command.
+            false if conn.put_off > 0 || self.gathers.holds_any() => {
+                conn.put_off += 1;
+                self.gathers.put_off(local);
+            }
+            false => {
+                self.run_batch(&mut local);
+                merging.local = Some((self.index as u16, local));
+            }
+        }
+        conn.queue.push_merging(merging);
+        conn.queue.drain(&mut conn.out, &mut self.shard.random);
+    }
+
+    /// Appends a request to the batch for `owner` that this read is building.
+    fn append(
+        &mut self,
+        token: Token,
+        conn: &mut Conn,
+        owner: usize,
+        push: impl FnOnce(&mut Batch),
+    ) {
+        let mut batch = match self.building[owner].take() {
+            Some(batch) => batch,
+            None => self.batch(owner, token),
+        };
+        push(&mut batch);
+        if owner == self.index {
+            // What this shard has held back from its own connection waits here, not in a queue.
+            conn.put_off += 1;
+            self.gathers.put_off(batch);
+            return;
+        }
+        if self.mail.is_backed_up(owner) && conn.held_back_by.is_none() {
+            conn.held_back_by = Some(owner);
+            self.held_back.push(token);
+        }
+        self.building[owner] = Some(batch);
+    }
+
+    /// Sends the batches that this read has built.
+    pub(super) fn flush_batches(&mut self) {
+        for owner in 0..self.building.len() {
+            if let Some(batch) = self.building[owner].take() {
+                self.shard.stats.hops_sent.add(1);
+                self.mail.push(owner, super::Message::Run(batch));
+            }
+        }
+    }
+
+    /// Writes a reply of the connection's own, in its turn.
+    pub(super) fn reply(&mut self, conn: &mut Conn, write: impl FnOnce(&mut Encoder)) {
+        let protocol = conn.session.protocol;
+        if conn.queue.is_empty() {
+            return write(&mut Encoder::new(&mut conn.out, protocol));
+        }
+        let mut reply = self.buffer();
+        write(&mut Encoder::new(&mut reply, protocol));
+        conn.queue.push_ready(&reply);
+        self.keep_buffer(reply);
+    }
+
+    /// As [`Worker::reply`], for a command whose reply the client may have switched off.
+    pub(super) fn reply_to_command(&mut self, conn: &mut Conn, write: impl FnOnce(&mut Encoder)) {
+        if conn.session.take_reply() {
+            self.reply(conn, write);
+        }
+    }
+
+    pub(super) fn is_over_hard_limit(&self, conn: &Conn) -> bool {
+        self.limits.output.hard > 0 && conn.output_len() as u64 > self.limits.output.hard
+    }
+}
+
+/// Whether each key has as many arguments of its own as the others.
+fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
+    let step = indexes.get(1).map_or(1, |second| second - indexes[0]) as usize;
+    indexes.last().is_none_or(|&last| last as usize + step == len)
+}
+
+pub(super) fn caller(conn: &Conn) -> Caller {
+    Caller {
+        db: conn.session.db as u8,
+        protocol: conn.session.protocol,
+        touch: !conn.session.no_touch,
+    }
+}
+
+/// Keeps bytes that cannot be used yet.
+fn keep(conn: &mut Conn, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    // The length of a long argument is known before it arrives; no more is reserved than what
+    // has arrived already justifies.
+    let have = conn.query.len() + bytes.len();
+    let wanted = conn.parser.wanted(have);
+    if wanted > 0 && wanted <= 4 * have {
+        conn.query.reserve_exact(bytes.len() + wanted);
+    }
+    conn.query.extend_from_slice(bytes);
+}

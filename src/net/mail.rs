@@ -1,0 +1,191 @@
+//! What shards say to each other, and what a shard does about it.
+
+use super::conn::Conn;
+use super::gather::Loan;
+use super::operation::{Answer, Question};
+use super::worker::Worker;
+use crate::command::{Run, Spread, execute};
+use crate::route::Batch;
+use crate::rt::{Io, Socket, Token};
+
+/// A message from one shard to another.
+pub enum Message {
+    /// Requests to run.
+    Run(Box<Batch>),
+    /// The same with their replies, on the way back.
+    Answer(Box<Batch>),
+    /// A connection that moves here.
+    Adopt(Box<Conn>, Socket),
+    /// A question to all shards' connections or counters: the asker's shard and connection.
+    Ask {
+        from: usize,
+        connection: Token,
+        question: Question,
+    },
+    Told {
+        connection: Token,
+        answer: Answer,
+    },
+    /// Keys that another shard's command needs, to be lent.
+    Lend(Box<Loan>),
+    /// The keys' entries, on loan.
+    Lent(Box<Loan>),
+    /// The entries come back.
+    Return(Box<Loan>),
+}
+
+/// Messages read from one shard before the others have their turn.
+const ROUND: usize = 128;
+
+impl Worker {
+    /// Does what other shards ask and takes what they answer.
+    pub(super) fn read_mail(&mut self, io: &mut dyn Io) {
+        for from in 0..self.mail.shards() {
+            let mut left = ROUND;
+            while left > 0
+                && let Some(message) = self.mail.pop(from)
+            {
+                left -= 1;
+                self.handle(io, message);
+            }
+            self.more |= left == 0;
+        }
+        self.release_held_back(io);
+    }
+
+    fn handle(&mut self, io: &mut dyn Io, message: Message) {
+        match message {
+            Message::Run(batch) => self.run_or_put_off(io, batch),
+            Message::Answer(batch) => self.take_answer(io, batch),
+            Message::Adopt(conn, socket) => self.adopt(io, conn, socket),
+            Message::Ask { from, connection, question } => {
+                let answer = self.answer(io, &question);
+                self.mail.push(from, Message::Told { connection, answer });
+            }
+            Message::Told { connection, answer } => self.told(io, connection, answer),
+            Message::Lend(loan) => self.lend(io, loan),
+            Message::Lent(loan) => self.lent(io, loan),
+            Message::Return(loan) => self.take_back(io, loan),
+        }
+    }
+
+    fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
+        if self.gathers.must_wait(&batch) {
+            return self.gathers.put_off(batch);
+        }
+        match self.run_batch(&mut batch) {
+            true => self.send_back(io, batch),
+            false => self.gathers.put_off(batch),
+        }
+    }
+
+    /// Runs a batch from where it stands; `false` when it met a key that is on loan.
+    pub(super) fn run_batch(&mut self, batch: &mut Batch) -> bool {
+        let registry = &self.shared.env.registry;
+        if batch.len() > 1 {
+            self.prefetch_batch(batch);
+        }
+        let hard_limit = self.limits.output.hard as usize;
+        for index in batch.done()..batch.len() {
+            let (request, args, out) = batch.split(index);
+            let command = registry.command(request.id);
+            if self.gathers.is_held(command, &args) {
+                return false;
+            }
+            let handler = match (command.spread, command.run) {
+                (Spread::PerKey { part, .. } | Spread::EveryShard { part, .. }, _)
+                    if request.part =>
+                {
+                    part
+                }
+                (_, Run::Shard(handler)) => handler,
+                (_, Run::Session(_) | Run::Container) => {
+                    unreachable!("only commands on keys travel")
+                }
+            };
+            // A client that is owed more than its limit is closed at its own shard, which sees
+            // the length; the rest of its requests would only add to it.
+            if hard_limit == 0 || out.len() <= hard_limit {
+                let (id, caller, now) = (request.id, request.caller, self.now);
+                execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+            }
+            batch.end_reply();
+        }
+        true
+    }
+
+    fn prefetch_batch(&self, batch: &Batch) {
+        use crate::command::KeyShape;
+        let registry = &self.shared.env.registry;
+        let keyspace = &self.shard.keyspace;
+        let mut hashes = smallvec::SmallVec::<[(usize, u64); 32]>::new();
+        for index in 0..batch.len().min(32) {
+            let (request, args) = batch.request(index);
+            let at = match registry.shape(request.id) {
+                KeyShape::One(at) => at as usize,
+                // A part has its one key behind the name.
+                KeyShape::Several if request.part => 1,
+                _ => continue,
+            };
+            let Some(key) = args.get(at) else { continue };
+            let hash = keyspace.hash(key);
+            keyspace.prefetch_bucket(request.caller.db as usize, hash);
+            hashes.push((request.caller.db as usize, hash));
+        }
+        hashes.iter().for_each(|&(db, hash)| keyspace.prefetch_entry(db, hash));
+    }
+
+    /// Sends a batch with its replies to where it came from, which may be here.
+    pub(super) fn send_back(&mut self, io: &mut dyn Io, batch: Box<Batch>) {
+        if batch.origin == self.index {
+            self.take_answer(io, batch);
+        } else {
+            self.mail.push(batch.origin, Message::Answer(batch));
+        }
+    }
+
+    fn take_answer(&mut self, io: &mut dyn Io, batch: Box<Batch>) {
+        let token = batch.connection.filter(|_| !batch.is_empty());
+        let Some((token, mut conn)) = token.and_then(|t| Some((t, self.take(t)?))) else {
+            return self.keep_batch(batch);
+        };
+        if batch.owner == self.index {
+            conn.put_off -= 1;
+        }
+        match batch.operation {
+            true => self.scan_answered(io, token, &mut conn, batch),
+            false => {
+                conn.queue.arrive(batch);
+                if conn.out.capacity() == 0 {
+                    conn.out = self.buffer();
+                }
+                conn.queue.drain(&mut conn.out, &mut self.shard.random);
+                while let Some(batch) = conn.queue.recycle() {
+                    self.keep_batch(batch);
+                }
+            }
+        }
+        self.put(token, conn);
+    }
+
+    /// Reads again from connections that were held back by a full queue that has room now.
+    fn release_held_back(&mut self, io: &mut dyn Io) {
+        if self.held_back.is_empty() {
+            return;
+        }
+        for token in std::mem::take(&mut self.held_back) {
+            let Some(mut conn) = self.take(token) else { continue };
+            match conn.held_back_by {
+                Some(owner) if self.mail.is_backed_up(owner) => {
+                    io.pause(token, true);
+                    self.held_back.push(token);
+                }
+                _ => {
+                    conn.held_back_by = None;
+                    io.pause(token, false);
+                }
+            }
+            self.put(token, conn);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! One shard's half of the server: its connections and its keys.
+
+use super::conn::{Conn, KEPT_BUFFER};
+use super::cron::Background;
+use super::dispatch::Planned;
+use super::gather::Gathers;
+use super::mail::Message;
+use crate::command::Env;
+use crate::config::{EvictionPolicy, OutputLimit, Values};
+use crate::resp::Span;
+use crate::route::{Batch, Mailboxes};
+use crate::rt::{Bells, Handler, Io, Peer, Socket, Token};
+use crate::session::Session;
+use crate::shard::{Access, Settings, Shard, SlotTable};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// What all workers share. The atomics are touched when a client comes or goes, not by commands.
+pub struct Shared {
+    pub env: Env,
+    pub bells: Bells,
+    /// The id that the next client gets.
+    pub next_client: AtomicU64,
+    /// Connections of all shards, against `maxclients`.
+    pub connections: AtomicUsize,
+    pub stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Asks every shard to stop, from any thread.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.bells.iter().for_each(|bell| bell.ring());
+    }
+}
+
+/// What of the configuration connections look at.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub query_bytes: usize,
+    pub output: OutputLimit,
+    pub clients: usize,
+    pub timeout_s: u32,
+    pub bulk_len_max: usize,
+    /// Clients from elsewhere are turned away.
+    pub protected: bool,
+    pub password: bool,
+    /// `hz`: the time between two rounds of background work.
+    pub round_ms: i64,
+}
+
+impl Limits {
+    pub fn new(config: &Values) -> Limits {
+        Limits {
+            query_bytes: config.client_query_buffer_limit as usize,
+            output: config.client_output_buffer_limit.normal,
+            clients: config.maxclients as usize,
+            timeout_s: config.timeout,
+            bulk_len_max: config.proto_max_bulk_len as usize,
+            protected: config.protected_mode && config.requirepass.is_none(),
+            password: config.requirepass.is_some(),
+            round_ms: 1000 / i64::from(config.hz.max(1)),
+        }
+    }
+}
+
+/// What of the configuration a shard's commands look at.
+pub fn shard_settings(config: &Values) -> Settings {
+    let lfu =
+        Access::Lfu { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
+    Settings {
+        bulk_len_max: config.proto_max_bulk_len as usize,
+        access: match config.maxmemory_policy {
+            EvictionPolicy::AllKeysLfu | EvictionPolicy::VolatileLfu => lfu,
+            _ => Access::Lru,
+        },
+        expire_effort: config.active_expire_effort,
+    }
+}
+
+/// Buffers and batches that are kept for reuse, each.
+const POOL: usize = 256;
+
+/// One shard's worker; see the module's drawing.
+pub struct Worker {
+    pub(super) index: usize,
+    pub(super) shard: Shard,
+    pub(super) shared: Arc<Shared>,
+    pub(super) slots: SlotTable,
+    pub(super) mail: Mailboxes<Message>,
+    pub(super) limits: Limits,
+    /// By token index; the token tells whether it is the connection that was meant.
+    conns: Vec<Option<(Token, Box<Conn>)>>,
+    /// Connections with something to send or to settle at the end of the turn.
+    dirty: Vec<Token>,
+    buffers: Vec<Vec<u8>>,
+    batches: Vec<Box<Batch>>,
+    /// Batches of the connection being served, by target shard.
+    pub(super) building: Vec<Option<Box<Batch>>>,
+    pub(super) planned: Vec<Planned>,
+    pub(super) spans: Vec<Span>,
+    pub(super) gathers: Gathers,
+    /// Connections that are not read from because the queue to a shard is full.
+    pub(super) held_back: Vec<Token>,
+    /// Milliseconds since the epoch, as of this turn.
+    pub(super) now: i64,
+    pub(super) background: Background,
+    /// There is more to do than this turn did.
+    pub(super) more: bool,
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>, shard: Shard, mail: Mailboxes<Message>) -> Worker {
+        let shards = mail.shards();
+        let limits = Limits::new(&shared.env.config());
+        Worker {
+            index: shard.index,
+            shard,
+            shared,
+            slots: SlotTable::contiguous(shards),
+            mail,
+            limits,
+            conns: Vec::new(),
+            dirty: Vec::new(),
+            buffers: Vec::new(),
+            batches: Vec::new(),
+            building: (0..shards).map(|_| None).collect(),
+            planned: Vec::new(),
+            spans: Vec::new(),
+            gathers: Gathers::default(),
+            held_back: Vec::new(),
+            now: 0,
+            background: Background::default(),
+            more: false,
+        }
+    }
+
+    /// Takes a connection out, to be put back by [`Worker::put`] unless it is closed.
+    pub(super) fn take(&mut self, token: Token) -> Option<Box<Conn>> {
+        let slot = self.conns.get_mut(token.index as usize)?;
+        match slot {
+            Some((own, _)) if *own == token => slot.take().map(|(_, conn)| conn),
+            _ => None,
+        }
+    }
+
+    pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
+        if !conn.dirty && (!conn.out.is_empty() || conn.wants_settling()) {
+            conn.dirty = true;
+            self.dirty.push(token);
+        }
+        let index = token.index as usize;
+        if self.conns.len() <= index {
+            self.conns.resize_with(index + 1, || None);
+        }
+        self.conns[index] = Some((token, conn));
+    }
+
+    /// Runs `work` on a connection if it is still there.
+    pub(super) fn with_conn(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        work: impl FnOnce(&mut Worker, &mut dyn Io, &mut Conn),
+    ) {
+        if let Some(mut conn) = self.take(token) {
+            work(self, io, &mut conn);
+            self.put(token, conn);
+        }
+    }
+
+    /// The tokens of all connections of this shard.
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        self.conns.iter().flatten().map(|(token, _)| *token).collect()
+    }
+
+    pub(super) fn conn_slots(&self) -> usize {
+        self.conns.len()
+    }
+
+    pub(super) fn conn_at(&self, index: usize) -> Option<(Token, &Conn)> {
+        self.conns[index].as_ref().map(|(token, conn)| (*token, &**conn))
+    }
+
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    pub(super) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        if (1..=KEPT_BUFFER).contains(&buffer.capacity()) && self.buffers.len() < POOL {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    pub(super) fn batch(&mut self, owner: usize, connection: Token) -> Box<Batch> {
+        let mut batch = self.batches.pop().unwrap_or_default();
+        batch.reset(owner, self.index, connection);
+        batch
+    }
+
+    pub(super) fn keep_batch(&mut self, batch: Box<Batch>) {
+        if self.batches.len() < POOL {
+            self.batches.push(batch);
+        }
+    }
+
+    /// Closes a connection at once and forgets it.
+    pub(super) fn drop_conn(&mut self, io: &mut dyn Io, token: Token, conn: Box<Conn>) {
+        io.close(token);
+        self.keep_buffer(conn.out);
+        self.shard.stats.connections_now.sub(1);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// At the end of a turn: sends what a connection has got, and settles what waited for that.
+    fn settle(&mut self, io: &mut dyn Io, token: Token) {
+        let Some(mut conn) = self.take(token) else { return };
+        conn.dirty = false;
+        if conn.kill_now {
+            return self.drop_conn(io, token, conn);
+        }
+        if self.is_over_output_limit(&mut conn) {
+            self.shard.stats.output_limit_disconnections.add(1);
+            tracing::warn!(
+                client = conn.session.id,
+                bytes = conn.output_len(),
+                "closing a client that does not read its replies: client-output-buffer-limit"
+            );
+            return self.drop_conn(io, token, conn);
+        }
+        if conn.sending == 0 && !conn.out.is_empty() {
+            let buffer = std::mem::take(&mut conn.out);
+            conn.sending = buffer.len();
+            conn.session.output_bytes += buffer.len() as u64;
+            self.shard.stats.output_bytes.add(buffer.len() as u64);
+            io.send(token, buffer);
+        }
+        if conn.is_quiet() {
+            if conn.session.closing || (conn.ended && !conn.detaching) {
+                return self.drop_conn(io, token, conn);
+            }
+            if conn.moving_to.is_some() && !conn.detaching {
+                conn.detaching = true;
+                io.detach(token);
+            }
+        }
+        let index = token.index as usize;
+        self.conns[index] = Some((token, conn));
+    }
+
+    fn is_over_output_limit(&self, conn: &mut Conn) -> bool {
+        let limit = &self.limits.output;
+        let bytes = conn.output_len() as u64;
+        if limit.hard > 0 && bytes > limit.hard {
+            return true;
+        }
+        if limit.soft == 0 || bytes <= limit.soft {
+            conn.over_soft_limit_since = None;
+            return false;
+        }
+        let since = *conn.over_soft_limit_since.get_or_insert(self.now);
+        self.now - since > i64::from(limit.soft_seconds) * 1000
+    }
+
+    fn welcome(&self, peer: Peer) -> (Session, Option<&'static str>) {
+        let id = self.shared.next_client.fetch_add(1, Ordering::Relaxed);
+        let stranger = match &peer {
+            Peer::Tcp { remote, .. } => !remote.ip().to_canonical().is_loopback(),
+            Peer::Unix { .. } => false,
+        };
+        let refusal = if self.shared.connections.load(Ordering::Relaxed) >= self.limits.clients {
+            Some("-ERR max number of clients reached\r\n")
+        } else if stranger && self.limits.protected {
+            Some(PROTECTED)
+        } else {
+            None
+        };
+        (Session::new(id, peer, !self.limits.password, self.now), refusal)
+    }
+
+    fn flush(&mut self, io: &mut dyn Io) {
+        while let Some(token) = self.dirty.pop() {
+            self.settle(io, token);
+        }
+        self.mail.flush(|shard| io.ring(shard));
+    }
+}
+
+const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is set for the default \
+    user, so only clients on this machine are served. Set a password (requirepass), or turn the \
+    mode off (CONFIG SET protected-mode no, from this machine, or the option of that name) if \
+    nobody else can reach this port.\r\n";
+
+impl Handler for Worker {
+    fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, _listener: usize) {
+        let (session, refusal) = self.welcome(peer);
+        let mut conn = Box::new(Conn::new(session));
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        self.shard.stats.connections_now.add(1);
+        match refusal {
+            None => self.shard.stats.connections_received.add(1),
+            Some(text) => {
+                self.shard.stats.connections_rejected.add(1);
+                conn.out.extend_from_slice(text.as_bytes());
+                conn.session.closing = true;
+            }
+        }
+        self.put(connection, conn);
+        let _ = io;
+    }
+
+    fn received(&mut self, io: &mut dyn Io, connection: Token, bytes: &mut [u8]) {
+        self.now = io.now();
+        let Some(mut conn) = self.take(connection) else { return };
+        self.feed(io, connection, &mut conn, bytes);
+        self.put(connection, conn);
+    }
+
+    fn ended(&mut self, io: &mut dyn Io, connection: Token) {
+        self.with_conn(io, connection, |_, _, conn| conn.ended = true);
+    }
+
+    fn sent(&mut self, io: &mut dyn Io, connection: Token, buffer: Vec<u8>, whole: bool) {
+        self.keep_buffer(buffer);
+        let Some(mut conn) = self.take(connection) else { return };
+        conn.sending = 0;
+        match whole {
+            true => self.put(connection, conn),
+            false => self.drop_conn(io, connection, conn),
+        }
+    }
+
+    fn detached(&mut self, io: &mut dyn Io, connection: Token, socket: Socket) {
+        self.now = io.now();
+        self.hand_over(connection, socket);
+    }
+
+    fn turn_end(&mut self, io: &mut dyn Io) {
+        self.now = io.now();
+        self.more = false;
+        self.read_mail(io);
+        self.retry_waiting(io);
+        self.work_in_background(io);
+        self.flush(io);
+    }
+
+    fn before_sleep(&mut self) -> Option<Duration> {
+        if self.more || !self.dirty.is_empty() {
+            return None;
+        }
+        let bell = &self.shared.bells[self.index];
+        bell.arm();
+        if self.mail.has_mail() {
+            bell.disarm();
+            return None;
+        }
+        // A queue that was full is tried again soon; its reader does not ring for room.
+        let wait = if self.mail.has_waiting() { 1 } else { self.background_wait() };
+        Some(Duration::from_millis(wait.clamp(1, 1000) as u64))
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,97 @@
+//! One request's arguments, borrowed from the buffer in which they arrived.
+
+use std::ops::Index;
+
+/// Where an argument lies in its buffer: `start..end`, in bytes.
+///
+/// 32 bits suffice: `client-query-buffer-limit` keeps a buffer below 4 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Span {
+    pub fn new(start: usize, end: usize) -> Span {
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    /// The same argument after `n` bytes before it were taken away.
+    pub fn moved_back(self, n: usize) -> Span {
+        Span { start: self.start - n as u32, end: self.end - n as u32 }
+    }
+
+    pub fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// The arguments of one request; `args[0]` is the command's name, as in Redis.
+#[derive(Debug, Clone, Copy)]
+pub struct Args<'a> {
+    buffer: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Args<'a> {
+    pub fn new(buffer: &'a [u8], spans: &'a [Span]) -> Args<'a> {
+        Args { buffer, spans }
+    }
+
+    /// How many there are, the name included.
+    #[allow(clippy::len_without_is_empty)] // a request always has its name
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.spans.get(index).map(|s| &self.buffer[s.start as usize..s.end as usize])
+    }
+
+    /// The argument at `index`, which the arity check has shown to exist.
+    pub fn at(&self, index: usize) -> &'a [u8] {
+        let span = self.spans[index];
+        &self.buffer[span.start as usize..span.end as usize]
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + use<'a> {
+        let buffer = self.buffer;
+        self.spans.iter().map(move |s| &buffer[s.start as usize..s.end as usize])
+    }
+
+    /// The arguments from `first` on.
+    pub fn from(&self, first: usize) -> Args<'a> {
+        Args { buffer: self.buffer, spans: &self.spans[first.min(self.spans.len())..] }
+    }
+
+    /// The arguments from `first` up to, but without, `end`.
+    pub fn range(&self, first: usize, end: usize) -> Args<'a> {
+        Args { buffer: self.buffer, spans: &self.spans[first..end] }
+    }
+
+    /// Whether the argument at `index` is `word`, in any case.
+    pub fn is(&self, index: usize, word: &str) -> bool {
+        self.get(index).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    pub fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
+    /// The bytes that the request's arguments take together.
+    pub fn byte_len(&self) -> usize {
+        self.spans.iter().map(|s| s.len()).sum()
+    }
+}
+
+impl Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    fn index(&self, index: usize) -> &[u8] {
+        self.at(index)
+    }
+}

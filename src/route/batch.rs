@@ -1,0 +1,137 @@
+//! One read's worth of a connection's requests for one shard, and later their replies.
+
+use crate::command::{Caller, CommandId};
+use crate::resp::{Args, Span};
+use crate::rt::Token;
+
+/// One request of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    pub id: CommandId,
+    /// Whether the command's part handler runs, or the whole command.
+    pub part: bool,
+    pub caller: Caller,
+    spans_end: u32,
+}
+
+/// Requests that travel together; the same allocation brings the replies back.
+///
+/// ```text
+///   bytes    SETk1v1GETk2...         the arguments, end to end
+///   spans    (0,3)(3,5)(5,7)...      where each argument is in `bytes`
+///   requests SET..spans 0-3, GET..   which spans are one request
+///   replies  +OK\r\n$2\r\n..         encoded, end to end
+///   ends     5, ...                  where each reply ends in `replies`
+/// ```
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The shard that runs the requests.
+    pub owner: usize,
+    /// The connection's shard.
+    pub origin: usize,
+    pub connection: Option<Token>,
+    /// Whether the replies go to the connection's operation and not into its order of replies.
+    pub operation: bool,
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    requests: Vec<Request>,
+    pub replies: Vec<u8>,
+    ends: Vec<u32>,
+    /// At the owner: requests run. At the origin: replies handed out.
+    next: usize,
+}
+
+/// A buffer beyond this size is not kept for the next batch.
+const KEPT_BYTES: usize = 64 << 10;
+
+impl Batch {
+    /// Makes a used batch ready for new requests.
+    pub fn reset(&mut self, owner: usize, origin: usize, connection: Token) {
+        self.owner = owner;
+        self.origin = origin;
+        self.connection = Some(connection);
+        self.operation = false;
+        self.spans.clear();
+        self.requests.clear();
+        self.ends.clear();
+        self.next = 0;
+        for buffer in [&mut self.bytes, &mut self.replies] {
+            buffer.clear();
+            if buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
+    /// Appends a request with all its arguments.
+    pub fn push(&mut self, id: CommandId, part: bool, caller: Caller, args: &Args) {
+        self.push_words(id, part, caller, args.iter());
+    }
+
+    /// Appends a request with the given arguments, the name first.
+    pub fn push_words<'a>(
+        &mut self,
+        id: CommandId,
+        part: bool,
+        caller: Caller,
+        words: impl Iterator<Item = &'a [u8]>,
+    ) {
+        for word in words {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(word);
+            self.spans.push(Span::new(start, self.bytes.len()));
+        }
+        self.requests.push(Request { id, part, caller, spans_end: self.spans.len() as u32 });
+    }
+
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Bytes of arguments so far.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn request(&self, index: usize) -> (Request, Args<'_>) {
+        let request = self.requests[index];
+        let from = if index == 0 { 0 } else { self.requests[index - 1].spans_end };
+        let spans = &self.spans[from as usize..request.spans_end as usize];
+        (request, Args::new(&self.bytes, spans))
+    }
+
+    /// How many requests have been run, which is where the owner goes on.
+    pub fn done(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// A request with the buffer for its reply, side by side.
+    pub fn split(&mut self, index: usize) -> (Request, Args<'_>, &mut Vec<u8>) {
+        let request = self.requests[index];
+        let from = if index == 0 { 0 } else { self.requests[index - 1].spans_end };
+        let spans = &self.spans[from as usize..request.spans_end as usize];
+        (request, Args::new(&self.bytes, spans), &mut self.replies)
+    }
+
+    /// Marks the end of the reply to the request that has just run.
+    pub fn end_reply(&mut self) {
+        self.ends.push(self.replies.len() as u32);
+    }
+
+    /// The next reply that has not been handed out, at the origin.
+    pub fn next_reply(&mut self) -> Option<&[u8]> {
+        let end = *self.ends.get(self.next)? as usize;
+        let start = if self.next == 0 { 0 } else { self.ends[self.next - 1] as usize };
+        self.next += 1;
+        Some(&self.replies[start..end])
+    }
+
+    /// Whether all replies have been handed out.
+    pub fn is_spent(&self) -> bool {
+        self.next == self.ends.len()
+    }
+}

@@ -1,0 +1,234 @@
+//! Replies in the order of the requests, whatever shard answered first.
+
+use super::batch::Batch;
+use super::merge::merge;
+use crate::command::Merge;
+use crate::resp::{Encoder, Protocol};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// What stands in the queue for one request.
+#[derive(Debug)]
+enum Pending {
+    /// This many bytes of `ready`.
+    Ready {
+        len: usize,
+    },
+    /// The next reply that arrives from this shard.
+    Remote {
+        shard: u16,
+        silent: bool,
+    },
+    Merged(Box<Merging>),
+}
+
+/// A request whose parts run on several shards.
+pub struct Merging {
+    pub merge: Merge,
+    pub protocol: Protocol,
+    /// The shard of each part, in order.
+    pub parts: SmallVec<[u16; 16]>,
+    /// The shard whose parts have run already, and their replies.
+    pub local: Option<(u16, Box<Batch>)>,
+    /// Whether the reply is left out (CLIENT REPLY).
+    pub silent: bool,
+    collected: Vec<u8>,
+    ends: SmallVec<[u32; 16]>,
+}
+
+impl std::fmt::Debug for Merging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Merging").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+impl Merging {
+    pub fn new(merge: Merge, protocol: Protocol, silent: bool) -> Merging {
+        Merging {
+            merge,
+            protocol,
+            parts: SmallVec::new(),
+            local: None,
+            silent,
+            collected: Vec::new(),
+            ends: SmallVec::new(),
+        }
+    }
+
+    /// Collects the parts that are there; `true` when none is missing.
+    fn collect(&mut self, arrived: &mut Arrived) -> bool {
+        while let Some(&shard) = self.parts.get(self.ends.len()) {
+            let found = match &mut self.local {
+                Some((own, batch)) if *own == shard => match batch.next_reply() {
+                    Some(reply) => {
+                        self.collected.extend_from_slice(reply);
+                        true
+                    }
+                    None => false,
+                },
+                _ => arrived.take(shard, |reply| self.collected.extend_from_slice(reply)),
+            };
+            if !found {
+                return false;
+            }
+            self.ends.push(self.collected.len() as u32);
+        }
+        true
+    }
+
+    fn write(&self, out: &mut Vec<u8>, random: &mut fastrand::Rng) {
+        let mut start = 0;
+        let mut parts: SmallVec<[&[u8]; 16]> = SmallVec::new();
+        for &end in &self.ends {
+            parts.push(&self.collected[start..end as usize]);
+            start = end as usize;
+        }
+        merge(self.merge, &parts, &mut Encoder::new(out, self.protocol), random);
+    }
+}
+
+/// Batches that came back, oldest first.
+#[derive(Debug, Default)]
+struct Arrived {
+    batches: Vec<Box<Batch>>,
+    /// Batches without anything left in them, to be used again.
+    spent: Vec<Box<Batch>>,
+}
+
+impl Arrived {
+    /// Hands the next reply from `shard` to `give`, if it is there.
+    fn take(&mut self, shard: u16, give: impl FnOnce(&[u8])) -> bool {
+        let Some(at) = self.batches.iter().position(|b| b.owner == shard as usize) else {
+            return false;
+        };
+        let Some(reply) = self.batches[at].next_reply() else { return false };
+        give(reply);
+        if self.batches[at].is_spent() {
+            let batch = self.batches.remove(at);
+            self.spent.push(batch);
+        }
+        true
+    }
+}
+
+/// One connection's replies that cannot leave yet.
+#[derive(Debug, Default)]
+pub struct ReplyQueue {
+    pending: VecDeque<Pending>,
+    /// Replies that are known but stand behind one that is not.
+    ready: VecDeque<u8>,
+    arrived: Arrived,
+}
+
+impl ReplyQueue {
+    /// Whether a reply made now may leave now.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Bytes that are held back.
+    pub fn byte_len(&self) -> usize {
+        self.ready.len() + self.arrived.batches.iter().map(|b| b.replies.len()).sum::<usize>()
+    }
+
+    /// A reply that is known already.
+    pub fn push_ready(&mut self, reply: &[u8]) {
+        self.ready.extend(reply);
+        self.pending.push_back(Pending::Ready { len: reply.len() });
+    }
+
+    /// The next reply that comes from `shard`; left out when `silent`.
+    pub fn push_remote(&mut self, shard: usize, silent: bool) {
+        self.pending.push_back(Pending::Remote { shard: shard as u16, silent });
+    }
+
+    pub fn push_merging(&mut self, merging: Box<Merging>) {
+        self.pending.push_back(Pending::Merged(merging));
+    }
+
+    /// A batch has come back with its replies.
+    pub fn arrive(&mut self, batch: Box<Batch>) {
+        self.arrived.batches.push(batch);
+    }
+
+    /// A batch that may be used again.
+    pub fn recycle(&mut self) -> Option<Box<Batch>> {
+        self.arrived.spent.pop()
+    }
+
+    /// Appends to `out` all replies whose turn has come.
+    pub fn drain(&mut self, out: &mut Vec<u8>, random: &mut fastrand::Rng) {
+        while let Some(front) = self.pending.front_mut() {
+            match front {
+                Pending::Ready { len } => out.extend(self.ready.drain(..*len)),
+                Pending::Remote { shard, silent } => {
+                    let start = out.len();
+                    if !self.arrived.take(*shard, |reply| out.extend_from_slice(reply)) {
+                        return;
+                    }
+                    if *silent {
+                        out.truncate(start);
+                    }
+                }
+                Pending::Merged(merging) => {
+                    if !merging.collect(&mut self.arrived) {
+                        return;
+                    }
+                    if !merging.silent {
+                        merging.write(out, random);
+                    }
+                    if let Some((_, batch)) = merging.local.take() {
+                        self.arrived.spent.push(batch);
+                    }
+                }
+            }
+            self.pending.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Caller, CommandId};
+    use crate::rt::Token;
+
+    fn batch(owner: usize, replies: &[&str]) -> Box<Batch> {
+        let mut batch = Box::new(Batch::default());
+        batch.reset(owner, 0, Token { index: 0, generation: 0 });
+        let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true };
+        for reply in replies {
+            batch.push_words(CommandId(0), false, caller, [b"X".as_slice()].into_iter());
+            batch.replies.extend_from_slice(reply.as_bytes());
+            batch.end_reply();
+        }
+        batch
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_the_requests() {
+        let mut queue = ReplyQueue::default();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut out = Vec::new();
+        queue.push_remote(1, false);
+        queue.push_ready(b"+b\r\n");
+        queue.push_remote(2, false);
+        queue.push_remote(1, true);
+        let mut merging = Box::new(Merging::new(Merge::Sum, Protocol::Resp2, false));
+        merging.parts.extend([2, 0, 1]);
+        merging.local = Some((0, batch(0, &[":10\r\n"])));
+        queue.push_merging(merging);
+        queue.push_ready(b"+f\r\n");
+        queue.arrive(batch(2, &["+c\r\n", ":1\r\n"]));
+        queue.drain(&mut out, &mut random);
+        assert!(out.is_empty());
+        queue.arrive(batch(1, &["+a\r\n"]));
+        queue.drain(&mut out, &mut random);
+        assert_eq!(out, b"+a\r\n+b\r\n+c\r\n");
+        queue.arrive(batch(1, &["+silent\r\n", ":100\r\n"]));
+        queue.drain(&mut out, &mut random);
+        assert_eq!(out, b"+a\r\n+b\r\n+c\r\n:111\r\n+f\r\n");
+        assert!(queue.is_empty());
+        assert_eq!(std::iter::from_fn(|| queue.recycle()).count(), 4);
+    }
+}

@@ -1,0 +1,106 @@
+//! The runtime seam: executors, sockets, timers, wake-ups. Only this room names glommio and io_uring.
+//!
+//! ```text
+//!   executor (one pinned thread per shard)
+//!      └─ driver: own ring ── completions ──> Handler (net) ── calls ──> Io (the driver's hands)
+//!             ^
+//!             └ bells of other shards, timers and signals arrive on the same ring
+//! ```
+//!
+//! A [`Handler`] is told what happened and calls [`Io`] to make things happen; it never waits. So
+//! the same handler runs on the real driver (`uring`) and in the seeded single-thread simulator
+//! (`sim`), and a driver over epoll would need nothing new above this room.
+//!
+//! The driver owns the sleep: a shard thread blocks in its own ring and nowhere else. Nothing on
+//! a shard's executor waits on glommio's reactor, whose park costs three rings' work each time.
+
+mod bell;
+mod executor;
+mod listen;
+mod probe;
+mod signals;
+pub mod sim;
+mod uring;
+
+pub use bell::{Bell, Bells};
+pub use executor::{on_core, usable_cores};
+pub use listen::{ListenOptions, Listener, tcp_listener, unix_listener};
+pub use probe::check_host;
+pub use signals::Signals;
+pub use uring::Driver;
+
+pub use crate::session::Peer;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// A connection on one driver. Never used again for another one: the generation differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token {
+    pub index: u32,
+    /// 24 bits.
+    pub generation: u32,
+}
+
+/// A connected socket on its way from one driver to another.
+#[derive(Debug)]
+pub enum Socket {
+    Real(OwnedFd),
+    /// The number of a simulated connection.
+    Simulated(u64),
+}
+
+/// What a handler may ask of its driver. No call waits or fails: what comes of it is reported to
+/// the handler later.
+pub trait Io {
+    /// Sends a buffer; at most one per connection at a time. Answered by [`Handler::sent`].
+    fn send(&mut self, connection: Token, buffer: Vec<u8>);
+
+    /// Closes a connection at once; nothing more is reported of it.
+    fn close(&mut self, connection: Token);
+
+    /// Stops (or goes on) reading from a connection. What is under way may still arrive.
+    fn pause(&mut self, connection: Token, paused: bool);
+
+    /// Takes the socket out of this driver. Answered by [`Handler::detached`].
+    fn detach(&mut self, connection: Token);
+
+    /// Puts a socket into this driver and begins to read from it.
+    fn adopt(&mut self, socket: Socket) -> Token;
+
+    /// Wakes another shard, if it sleeps, once this turn's work is done.
+    fn ring(&mut self, shard: usize);
+
+    /// The connection's number in the system, for people.
+    fn fd(&self, connection: Token) -> i32;
+
+    /// Wall-clock milliseconds since the epoch at the beginning of this turn.
+    fn now(&self) -> i64;
+}
+
+/// What a driver reports to; one per shard.
+pub trait Handler {
+    /// A client has connected to the listener with this number. `false` refuses it: the handler
+    /// has already sent what is to be said, or nothing.
+    fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, listener: usize);
+
+    /// Bytes arrived; they are gone when the call returns.
+    fn received(&mut self, io: &mut dyn Io, connection: Token, bytes: &mut [u8]);
+
+    /// The peer will send nothing more, or the connection broke.
+    fn ended(&mut self, io: &mut dyn Io, connection: Token);
+
+    /// A buffer has been sent whole (`true`) or cannot be, and comes back.
+    fn sent(&mut self, io: &mut dyn Io, connection: Token, buffer: Vec<u8>, whole: bool);
+
+    /// A socket asked for by [`Io::detach`]; nothing more is reported of its token.
+    fn detached(&mut self, io: &mut dyn Io, connection: Token, socket: Socket);
+
+    /// The end of a turn: read the mailboxes, flush what the turn has written.
+    fn turn_end(&mut self, io: &mut dyn Io);
+
+    /// About to sleep: for how long at most, or `None` when there is work to do at once.
+    fn before_sleep(&mut self) -> Option<Duration>;
+
+    /// Whether the driver shall return.
+    fn stopped(&self) -> bool;
+}

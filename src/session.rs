@@ -1,0 +1,246 @@
+//! One client's state as commands see it: who it is, which protocol and database it chose.
+//!
+//! No socket and no buffer: those are `net`'s. A session moves with its connection to another shard.
+
+use crate::resp::Protocol;
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+/// What CLIENT REPLY chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The reply to the next command is left out.
+    SkipNext,
+    /// This command's reply is left out.
+    Skip,
+}
+
+/// Where a client comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    Tcp { remote: SocketAddr, local: SocketAddr },
+    Unix { path: String },
+}
+
+impl Peer {
+    /// As CLIENT LIST's `addr` shows it.
+    pub fn address(&self) -> String {
+        match self {
+            Peer::Tcp { remote, .. } => shown(*remote),
+            Peer::Unix { path } => format!("{path}:0"),
+        }
+    }
+
+    /// As CLIENT LIST's `laddr` shows it.
+    pub fn local_address(&self) -> String {
+        match self {
+            Peer::Tcp { local, .. } => shown(*local),
+            Peer::Unix { path } => format!("{path}:0"),
+        }
+    }
+}
+
+/// An IPv4 client of a listener for both families is shown by its IPv4 address.
+fn shown(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+}
+
+/// One client.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub id: u64,
+    pub peer: Peer,
+    pub name: Vec<u8>,
+    pub library_name: Vec<u8>,
+    pub library_version: Vec<u8>,
+    pub protocol: Protocol,
+    pub db: usize,
+    pub authenticated: bool,
+    pub reply_mode: ReplyMode,
+    /// `CLIENT NO-EVICT on`
+    pub no_evict: bool,
+    /// `CLIENT NO-TOUCH on`
+    pub no_touch: bool,
+    /// `READONLY`: as a cluster client it accepts answers of a replica.
+    pub readonly: bool,
+    /// To be closed when the replies so far are out.
+    pub closing: bool,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+    pub active_at: i64,
+    /// Full name of the last command.
+    pub last_command: &'static str,
+    pub commands: u64,
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+}
+
+impl Session {
+    pub fn new(id: u64, peer: Peer, authenticated: bool, now: i64) -> Session {
+        Session {
+            id,
+            peer,
+            name: Vec::new(),
+            library_name: Vec::new(),
+            library_version: Vec::new(),
+            protocol: Protocol::default(),
+            db: 0,
+            authenticated,
+            reply_mode: ReplyMode::default(),
+            no_evict: false,
+            no_touch: false,
+            readonly: false,
+            closing: false,
+            created_at: now,
+            active_at: now,
+            last_command: "NULL",
+            commands: 0,
+            input_bytes: 0,
+            output_bytes: 0,
+        }
+    }
+
+    /// Back to the state of a new connection, as RESET does. The library's name and version stay:
+    /// they say what is behind the connection, not what it asked for.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.name.clear();
+        self.protocol = Protocol::default();
+        self.db = 0;
+        self.authenticated = authenticated;
+        self.reply_mode = ReplyMode::On;
+        self.no_evict = false;
+        self.no_touch = false;
+        self.readonly = false;
+    }
+
+    /// Whether the reply of the command that just ran goes out, and what that means for the next.
+    ///
+    /// To be called once for every command, after its handler.
+    pub fn take_reply(&mut self) -> bool {
+        let (wanted, next) = match self.reply_mode {
+            ReplyMode::On => (true, ReplyMode::On),
+            ReplyMode::Off => (false, ReplyMode::Off),
+            // CLIENT REPLY SKIP itself, which wrote nothing.
+            ReplyMode::SkipNext => (true, ReplyMode::Skip),
+            ReplyMode::Skip => (false, ReplyMode::On),
+        };
+        self.reply_mode = next;
+        wanted
+    }
+}
+
+/// What CLIENT LIST shows of a connection beyond its session; bytes if not said otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConnectionFacts {
+    pub fd: i32,
+    /// Bytes of requests that were read and not yet run.
+    pub qbuf: usize,
+    /// What else fits into the query buffer.
+    pub qbuf_free: usize,
+    /// Size of the reply buffer.
+    pub rbs: usize,
+    /// Most that was in it lately.
+    pub rbp: usize,
+    /// Reply bytes not yet sent, in the reply buffer.
+    pub obl: usize,
+    /// How many further blocks of replies wait.
+    pub oll: usize,
+    /// Bytes in these blocks.
+    pub omem: usize,
+    /// All memory of the connection.
+    pub tot_mem: usize,
+}
+
+/// A client as CLIENT LIST and CLIENT INFO show it, without a line break.
+///
+/// Arguments are borrowed from the query buffer, so `argv-mem` is nothing of its own.
+pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> String {
+    let mut line = String::with_capacity(320);
+    let seconds = |since: i64| (now / 1000 - since / 1000).max(0);
+    let text = String::from_utf8_lossy;
+    // Writing to a string cannot fail.
+    let _ = write!(
+        line,
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
+         multi=-1 qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} \
+         tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        session.id,
+        session.peer.address(),
+        session.peer.local_address(),
+        facts.fd,
+        text(&session.name),
+        seconds(session.created_at),
+        seconds(session.active_at),
+        flags(session),
+        session.db,
+        facts.qbuf,
+        facts.qbuf_free,
+        facts.rbs,
+        facts.rbp,
+        facts.obl,
+        facts.oll,
+        facts.omem,
+        facts.tot_mem,
+        session.last_command,
+        session.protocol.number(),
+        text(&session.library_name),
+        text(&session.library_version),
+    );
+    line
+}
+
+/// The letters of the `flags` field, `N` when there is none.
+fn flags(session: &Session) -> String {
+    let letters = [
+        (session.closing, 'c'),
+        (matches!(session.peer, Peer::Unix { .. }), 'U'),
+        (session.readonly, 'r'),
+        (session.no_evict, 'e'),
+        (session.no_touch, 'T'),
+    ];
+    let set: String = letters.iter().filter(|(on, _)| *on).map(|(_, letter)| letter).collect();
+    if set.is_empty() { "N".to_string() } else { set }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        let peer = Peer::Tcp {
+            remote: "[::ffff:10.0.0.7]:5000".parse().unwrap(),
+            local: "[::1]:6379".parse().unwrap(),
+        };
+        Session::new(3, peer, true, 10_000)
+    }
+
+    #[test]
+    fn a_line_has_the_fields_of_redis_in_order() {
+        let mut session = session();
+        session.name = b"worker".to_vec();
+        session.active_at = 12_500;
+        session.no_touch = true;
+        session.last_command = "client|list";
+        let facts = ConnectionFacts { fd: 8, qbuf: 26, tot_mem: 99, ..Default::default() };
+        assert_eq!(
+            client_line(&session, &facts, 15_000),
+            "id=3 addr=10.0.0.7:5000 laddr=[::1]:6379 fd=8 name=worker age=5 idle=3 flags=T db=0 \
+             sub=0 psub=0 ssub=0 multi=-1 qbuf=26 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+             obl=0 oll=0 omem=0 tot-mem=99 events=r cmd=client|list user=default redir=-1 resp=2 \
+             lib-name= lib-ver="
+        );
+    }
+
+    #[test]
+    fn skip_leaves_out_one_reply() {
+        let mut session = session();
+        session.reply_mode = ReplyMode::SkipNext;
+        assert_eq!([0; 3].map(|_| session.take_reply()), [true, false, true]);
+        session.reply_mode = ReplyMode::Off;
+        assert!(!session.take_reply());
+        assert!(!session.take_reply());
+    }
+}

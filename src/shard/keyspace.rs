@@ -1,0 +1,499 @@
+//! The databases of one shard: tables of entries, lazy expiry, access statistics.
+//!
+//! ```text
+//!   Keyspace ── dbs[0..16]: Table<Entry>, all with one hasher ── Keys: one database, one command
+//!            └─ flushed: tables on their way out, freed a bounded piece at a time
+//! ```
+//!
+//! Invariants: an entry is marked in its table exactly while it has an expiry; `stats.per_db`
+//! has the lengths of the tables at the end of every command. An entry is expired from the first
+//! millisecond *after* its time on, and then no command sees it.
+
+use super::access::Access;
+use crate::clock;
+use crate::data::entry::Entry;
+use crate::data::table;
+use crate::metrics::ShardStats;
+use std::sync::Arc;
+
+type Table = table::Table<Entry, ahash::RandomState>;
+type Occupied<'t> = table::Occupied<'t, Entry, ahash::RandomState>;
+
+/// What becomes of a key's time to live when its value is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    Clear,
+    Keep,
+    /// Milliseconds since the epoch.
+    At(i64),
+}
+
+/// A key's address and length with its hash. The address is a number, only compared.
+type Memo = (usize, usize, u64);
+
+/// No key is at address 0.
+const NO_MEMO: Memo = (0, 0, 0);
+
+/// All databases of one shard.
+pub struct Keyspace {
+    pub(super) dbs: Vec<Table>,
+    flushed: Vec<Table>,
+    hasher: ahash::RandomState,
+    random: fastrand::Rng,
+    memo: Memo,
+    pub access: Access,
+    /// Whether keys are expired without being asked for (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub active_expire: bool,
+    pub(super) stats: Arc<ShardStats>,
+}
+
+impl Keyspace {
+    pub fn new(seed: u64, access: Access, stats: Arc<ShardStats>) -> Keyspace {
+        let hasher = ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 7);
+        let empty = |_| Table::with_hasher(hasher.clone());
+        let dbs = (0..stats.per_db.len()).map(empty).collect();
+        Keyspace {
+            dbs,
+            flushed: Vec::new(),
+            hasher,
+            random: fastrand::Rng::with_seed(seed.rotate_left(17)),
+            memo: NO_MEMO,
+            access,
+            active_expire: true,
+            stats,
+        }
+    }
+
+    /// The hash of a key, the same in all databases.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        use std::hash::{BuildHasher, Hasher};
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// Starts loading what a lookup of a key with this hash reads first.
+    #[inline]
+    pub fn prefetch_bucket(&self, db: usize, hash: u64) {
+        self.dbs[db].prefetch_bucket(hash);
+    }
+
+    /// Starts loading the entry itself; pays when its bucket was prefetched some time before.
+    #[inline]
+    pub fn prefetch_entry(&self, db: usize, hash: u64) {
+        self.dbs[db].prefetch_entry(hash);
+    }
+
+    /// Saves the next command from hashing this very argument again.
+    ///
+    /// `key` must be the slice that the command will see, and stay as it is until then.
+    #[inline]
+    pub fn remember(&mut self, key: &[u8], hash: u64) {
+        debug_assert_eq!(hash, self.hash(key), "another key's hash is remembered");
+        self.memo = (key.as_ptr().addr(), key.len(), hash);
+    }
+
+    /// The keys of one database as one command sees them.
+    #[inline]
+    pub fn keys(&mut self, db: usize, now: i64, touch: bool) -> Keys<'_> {
+        let memo = std::mem::replace(&mut self.memo, NO_MEMO);
+        Keys { space: self, memo, db, now, touch }
+    }
+
+    /// Frees up to `max` entries or empty buckets of flushed databases; whether some remain.
+    pub fn free_step(&mut self, max: usize) -> bool {
+        if let Some(table) = self.flushed.last_mut()
+            && table.clear_step(max)
+        {
+            self.flushed.pop();
+        }
+        !self.flushed.is_empty()
+    }
+
+    /// Bytes of the tables of all databases, without their entries.
+    pub fn table_memory(&self) -> usize {
+        self.dbs.iter().chain(&self.flushed).map(Table::memory).sum()
+    }
+
+    pub(super) fn publish(&self, db: usize) {
+        let (table, stats) = (&self.dbs[db], &self.stats.per_db[db]);
+        stats.keys.set(table.len() as u64);
+        stats.expires.set(table.marked_len() as u64);
+    }
+}
+
+/// One database at one instant, in the hands of one command.
+pub struct Keys<'a> {
+    space: &'a mut Keyspace,
+    memo: Memo,
+    db: usize,
+    now: i64,
+    /// Whether reading a key counts as using it (`CLIENT NO-TOUCH`).
+    touch: bool,
+}
+
+/// What looking for a key leaves behind.
+#[derive(Clone, Copy)]
+struct Lookup {
+    /// The use is recorded in the entry.
+    touch: bool,
+    /// A hit or a miss is counted.
+    count: bool,
+}
+
+impl Keys<'_> {
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    pub fn db_index(&self) -> usize {
+        self.db
+    }
+
+    /// How many databases there are.
+    pub fn db_count(&self) -> usize {
+        self.space.dbs.len()
+    }
+
+    /// The same view of another database.
+    pub fn in_db(&mut self, db: usize) -> Keys<'_> {
+        Keys { space: self.space, memo: self.memo, db, now: self.now, touch: self.touch }
+    }
+
+    /// Keys in this database, those that have expired but not yet gone among them.
+    pub fn len(&self) -> usize {
+        self.table().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many of the keys have an expiry.
+    pub fn expiring_len(&self) -> usize {
+        self.table().marked_len()
+    }
+
+    /// The entry of `key` for a command that reads its value: counts a hit or a miss, marks the use.
+    #[inline]
+    pub fn get(&mut self, key: &[u8]) -> Option<&Entry> {
+        let lookup = Lookup { touch: self.touch, count: true };
+        self.live(key, lookup).map(|entry| &*entry)
+    }
+
+    /// As [`Keys::get`], for a command that reads something else than the value: TTL, TYPE, OBJECT.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.live(key, Lookup { touch: false, count: true }).map(|entry| &*entry)
+    }
+
+    /// Marks the use of `key`, also for a client that has chosen otherwise; `false` if there is none.
+    pub fn touch(&mut self, key: &[u8]) -> bool {
+        self.live(key, Lookup { touch: true, count: true }).is_some()
+    }
+
+    /// The entry of `key` without any trace of having looked.
+    #[inline]
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.live(key, Lookup { touch: false, count: false }).map(|entry| &*entry)
+    }
+
+    /// The entry of `key` for a command that changes its value in place.
+    ///
+    /// Its expiry is changed by [`Keys::set_expire`] only, which keeps the table informed.
+    #[inline]
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let lookup = Lookup { touch: self.touch, count: false };
+        self.live(key, lookup)
+    }
+
+    /// As [`Keys::get_mut`], but makes an empty string without expiry where there is nothing;
+    /// and whether it was made.
+    pub fn get_or_make(&mut self, key: &[u8]) -> (&mut Entry, bool) {
+        let made = !self.contains(key);
+        if made {
+            self.insert(Entry::string(key, b"", None));
+        }
+        let lookup = Lookup { touch: self.touch && !made, count: false };
+        (self.live(key, lookup).expect("it was found or made just now"), made)
+    }
+
+    pub fn contains(&mut self, key: &[u8]) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// The entry of `key` even if it has expired, for those who look under the surface.
+    pub fn find_any(&self, key: &[u8]) -> Option<&Entry> {
+        self.table().get(self.hash(key), key)
+    }
+
+    /// Makes `key` hold the string `value`, whatever it held before.
+    pub fn set_string(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
+        let (hash, now) = (self.hash(key), self.now);
+        let Keyspace { dbs, access, random, .. } = &mut *self.space;
+        let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
+            let expire_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
+            let mut entry = Entry::string(key, value, expire_at);
+            entry.set_access(access.fresh(now));
+            self.add(hash, entry);
+            return self.space.publish(self.db);
+        };
+        let old = entry.expire_at();
+        let expired = old.is_some_and(|at| now > at);
+        let new = match expiry {
+            Expiry::Clear => None,
+            Expiry::Keep => old.filter(|_| !expired),
+            Expiry::At(at) => Some(at),
+        };
+        entry.assign(value, new);
+        if expired {
+            entry.set_access(access.fresh(now));
+        } else if self.touch || *access == Access::Lru {
+            // Under LRU a new value counts as a use whoever sets it.
+            access.record(&mut entry, now, random);
+        }
+        drop(entry);
+        if expired {
+            self.space.stats.expired_keys.add(1);
+        }
+        if old.is_some() != new.is_some() {
+            self.space.publish(self.db);
+        }
+    }
+
+    /// Puts a new entry in, in place of the one with the same key if there is one.
+    pub fn insert(&mut self, mut entry: Entry) {
+        entry.set_access(self.space.access.fresh(self.now));
+        self.put(entry);
+    }
+
+    /// As [`Keys::insert`], for an entry that keeps its history of access: RENAME, MOVE.
+    pub fn adopt(&mut self, entry: Entry) {
+        self.put(entry);
+    }
+
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let hash = self.hash(key);
+        let entry = self.space.dbs[self.db].remove(hash, key)?;
+        self.space.publish(self.db);
+        if entry.expire_at().is_some_and(|at| self.now > at) {
+            self.space.stats.expired_keys.add(1);
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// Sets or takes away the time to live; `false` when there is no such key.
+    pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
+        let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) else {
+            return false;
+        };
+        entry.set_expire(at);
+        drop(entry);
+        self.space.publish(self.db);
+        true
+    }
+
+    /// Records that the command changed `n` things; every change is counted, none twice.
+    pub fn changed(&mut self, n: u64) {
+        self.space.stats.changes.add(n);
+    }
+
+    /// Shows one bucket of entries, expired ones too, and gives the next position, 0 after the last.
+    pub fn scan<'k>(&'k self, position: u64, each: &mut dyn FnMut(&'k Entry)) -> u64 {
+        self.table().scan(position, each)
+    }
+
+    pub fn is_expired(&self, entry: &Entry) -> bool {
+        entry.expire_at().is_some_and(|at| self.now > at)
+    }
+
+    /// Any key, all being equally likely; expired ones that turn up are removed.
+    pub fn random_key(&mut self, random: &mut fastrand::Rng) -> Option<Box<[u8]>> {
+        loop {
+            let entry = self.table().random(&mut || random.u64(..))?;
+            let key: Box<[u8]> = entry.key().into();
+            if !self.is_expired(entry) {
+                return Some(key);
+            }
+            self.remove(&key);
+        }
+    }
+
+    /// Bytes of the table that fall to one of its entries.
+    pub fn table_share(&self) -> usize {
+        self.table().memory().checked_div(self.len()).unwrap_or(0)
+    }
+
+    /// Empties a database in no time: the memory is given back later, see
+    /// [`Keyspace::free_step`]. Gives how many keys there were.
+    pub fn flush(&mut self, db: usize) -> usize {
+        let fresh = Table::with_hasher(self.space.hasher.clone());
+        let old = std::mem::replace(&mut self.space.dbs[db], fresh);
+        let keys = old.len();
+        if keys > 0 {
+            self.space.flushed.push(old);
+        }
+        self.space.publish(db);
+        keys
+    }
+
+    /// As [`Keyspace::free_step`].
+    pub fn free_step(&mut self, max: usize) -> bool {
+        self.space.free_step(max)
+    }
+
+    /// Each of two databases gets the keys of the other.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.space.dbs.swap(a, b);
+        self.space.publish(a);
+        self.space.publish(b);
+    }
+
+    pub fn set_active_expire(&mut self, on: bool) {
+        self.space.active_expire = on;
+    }
+
+    #[inline]
+    fn table(&self) -> &Table {
+        &self.space.dbs[self.db]
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        match self.memo {
+            (at, len, hash) if at == key.as_ptr().addr() && len == key.len() => hash,
+            _ => self.space.hash(key),
+        }
+    }
+
+    #[inline]
+    fn live(&mut self, key: &[u8], lookup: Lookup) -> Option<&mut Entry> {
+        self.find(key, lookup).map(Occupied::into_mut)
+    }
+
+    /// Where `key` is, unless it has expired: then it goes.
+    #[inline]
+    fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
+        let (hash, db, now) = (self.hash(key), self.db, self.now);
+        let Keyspace { dbs, access, random, stats, .. } = &mut *self.space;
+        let mut found = dbs[db].get_mut(hash, key);
+        if let Some(entry) = found.take_if(|entry| entry.expire_at().is_some_and(|at| now > at)) {
+            entry.remove();
+            stats.per_db[db].keys.sub(1);
+            stats.per_db[db].expires.sub(1);
+            stats.expired_keys.add(1);
+        }
+        if let Some(entry) = &mut found
+            && lookup.touch
+        {
+            access.record(entry, now, random);
+        }
+        if lookup.count {
+            let counter =
+                if found.is_some() { &stats.keyspace_hits } else { &stats.keyspace_misses };
+            counter.add(1);
+        }
+        found
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let hash = self.hash(entry.key());
+        if let Some(mut old) = self.space.dbs[self.db].get_mut(hash, entry.key()) {
+            *old = entry;
+        } else {
+            self.add(hash, entry);
+        }
+        self.space.publish(self.db);
+    }
+
+    /// Puts an entry in whose key is known to be absent; the longest of those insertions that
+    /// make the table grow is recorded.
+    fn add(&mut self, hash: u64, entry: Entry) {
+        let table = &mut self.space.dbs[self.db];
+        if !table.next_insert_splits() {
+            return table.insert(hash, entry);
+        }
+        let start = clock::monotonic();
+        table.insert(hash, entry);
+        let taken = clock::monotonic().duration_since(start);
+        self.space.stats.insert_ns_max.raise(taken.as_nanos() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyspace() -> Keyspace {
+        Keyspace::new(1, Access::Lru, Arc::new(ShardStats::new(1, 16)))
+    }
+
+    #[test]
+    fn counts_follow_every_change_of_an_expiry() {
+        let mut space = keyspace();
+        let stats = space.stats.clone();
+        let counts = || (stats.per_db[2].keys.get(), stats.per_db[2].expires.get());
+        let mut keys = space.keys(2, 1000, true);
+        keys.set_string(b"a", b"1", Expiry::At(2000));
+        keys.set_string(b"b", b"1", Expiry::Clear);
+        assert_eq!(counts(), (2, 1));
+        keys.set_string(b"a", b"2", Expiry::Keep);
+        assert_eq!(keys.peek(b"a").unwrap().expire_at(), Some(2000));
+        keys.set_string(b"a", b"3", Expiry::Clear);
+        assert_eq!(counts(), (2, 0));
+        keys.set_expire(b"b", Some(1500));
+        keys.insert(Entry::string(b"a", b"4", Some(1500)));
+        assert_eq!(counts(), (2, 2));
+        let mut keys = space.keys(2, 1501, true);
+        assert!(!keys.set_expire(b"b", None));
+        assert_eq!(counts(), (1, 1));
+        // A value written over one that has expired has nothing of it.
+        keys.set_string(b"a", b"5", Expiry::Keep);
+        assert_eq!(keys.peek(b"a").unwrap().expire_at(), None);
+        assert_eq!((counts(), stats.expired_keys.get()), ((1, 0), 2));
+    }
+
+    #[test]
+    fn a_remembered_hash_serves_one_command() {
+        let mut space = keyspace();
+        let key = b"key".to_vec();
+        let hash = space.hash(&key);
+        space.remember(&key, hash);
+        let mut keys = space.keys(0, 0, true);
+        assert_eq!((keys.memo.2, keys.hash(&key)), (hash, hash));
+        assert_ne!(keys.hash(b"kez"), hash);
+        keys.set_string(&key, b"v", Expiry::Clear);
+        assert!(space.keys(0, 0, true).memo == NO_MEMO);
+        assert!(space.keys(0, 0, true).contains(&key));
+    }
+
+    #[test]
+    fn the_longest_growing_insert_is_recorded() {
+        let mut space = keyspace();
+        let mut keys = space.keys(0, 0, true);
+        for n in 0..5 {
+            keys.set_string(&[n], b"v", Expiry::Clear);
+        }
+        assert_eq!(keys.space.stats.insert_ns_max.get(), 0, "one bucket holds them");
+        for n in 5..100 {
+            keys.set_string(&[n], b"v", Expiry::Clear);
+        }
+        assert!(keys.space.stats.insert_ns_max.get() > 0);
+    }
+
+    #[test]
+    fn hits_and_misses_are_counted_for_readers_only() {
+        let mut space = keyspace();
+        let mut keys = space.keys(0, 0, true);
+        keys.set_string(b"a", b"v", Expiry::Clear);
+        keys.get(b"a");
+        keys.inspect(b"a");
+        keys.get(b"none");
+        keys.peek(b"a");
+        keys.get_mut(b"none");
+        assert!(keys.get_or_make(b"new").1 && !keys.get_or_make(b"new").1);
+        let stats = &keys.space.stats;
+        assert_eq!((stats.keyspace_hits.get(), stats.keyspace_misses.get()), (2, 1));
+    }
+}

@@ -1,0 +1,67 @@
+//! One core's slice of the data: synchronous, no I/O, no socket, no clock of its own.
+//!
+//! A shard runs one command after another, each to its end. Whatever time it is, whoever asks and
+//! where the reply goes comes in with the call.
+
+mod access;
+mod cx;
+mod expire;
+mod keyspace;
+mod slot;
+
+pub use access::Access;
+pub use cx::Cx;
+pub use keyspace::{Expiry, Keys, Keyspace};
+pub use slot::{SLOTS, SlotTable, slot_of};
+
+use crate::metrics::ShardStats;
+use expire::ExpireCycle;
+use std::sync::Arc;
+
+/// What of the configuration a shard's commands look at, copied so that reading it costs nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `proto-max-bulk-len`: also the longest string value, bytes.
+    pub bulk_len_max: usize,
+    pub access: Access,
+    /// `active-expire-effort`, 1 to 10.
+    pub expire_effort: u32,
+}
+
+/// Entries of a flushed database that are freed between two looks at the clock.
+const FREE_STEP: usize = 256;
+
+/// The state of one shard.
+pub struct Shard {
+    pub index: usize,
+    pub keyspace: Keyspace,
+    pub settings: Settings,
+    pub random: fastrand::Rng,
+    pub stats: Arc<ShardStats>,
+    expire: ExpireCycle,
+}
+
+impl Shard {
+    pub fn new(index: usize, seed: u64, settings: Settings, stats: Arc<ShardStats>) -> Shard {
+        let keyspace = Keyspace::new(seed, settings.access, stats.clone());
+        let random = fastrand::Rng::with_seed(seed ^ index as u64);
+        Shard { index, keyspace, settings, random, stats, expire: ExpireCycle::default() }
+    }
+
+    /// What is to be done without being asked for, about ten times a second: expiry and freeing
+    /// what was flushed. `true` when the time was up before all was done: call again soon.
+    pub fn cron(&mut self, now: i64, time_is_up: &mut dyn FnMut() -> bool) -> bool {
+        let late = self.expire_cycle(now, time_is_up);
+        let mut freeing = self.keyspace.free_step(FREE_STEP);
+        while freeing && !time_is_up() {
+            freeing = self.keyspace.free_step(FREE_STEP);
+        }
+        late || freeing
+    }
+
+    /// Works by another configuration from now on.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.keyspace.access = settings.access;
+    }
+}

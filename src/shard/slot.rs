@@ -1,0 +1,93 @@
+//! Slots: which shard owns a key.
+
+/// Slots in all, as in Redis Cluster.
+pub const SLOTS: usize = 16384;
+
+/// The slot of a key: CRC16 (XMODEM) of its hash tag if it has one, else of all of it.
+pub fn slot_of(key: &[u8]) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(hash_tag(key)) & (SLOTS as u16 - 1)
+}
+
+/// The part of a key between its first `{` and the next `}`, unless that is empty or missing.
+fn hash_tag(key: &[u8]) -> &[u8] {
+    let Some(open) = key.iter().position(|&b| b == b'{') else { return key };
+    match key[open + 1..].iter().position(|&b| b == b'}') {
+        None | Some(0) => key,
+        Some(len) => &key[open + 1..open + 1 + len],
+    }
+}
+
+/// Which shard owns each slot.
+///
+/// Data, not a formula: slots can move while the server runs, and then every shard gets a new
+/// version of this table.
+#[derive(Debug, Clone)]
+pub struct SlotTable {
+    owners: Box<[u16; SLOTS]>,
+    shards: usize,
+}
+
+impl SlotTable {
+    /// Contiguous ranges of nearly equal size.
+    pub fn contiguous(shards: usize) -> SlotTable {
+        let owner = |slot: usize| (slot * shards / SLOTS) as u16;
+        let owners = std::array::from_fn(owner);
+        SlotTable { owners: Box::new(owners), shards }
+    }
+
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    pub fn owner(&self, slot: u16) -> usize {
+        self.owners[slot as usize] as usize
+    }
+
+    /// The shard that owns `key`; no slot is computed where there is nothing to choose.
+    pub fn owner_of(&self, key: &[u8]) -> usize {
+        match self.shards {
+            1 => 0,
+            _ => self.owner(slot_of(key)),
+        }
+    }
+
+    /// Ranges of slots with the same owner, in order: first slot, last slot, shard.
+    pub fn ranges(&self) -> Vec<(u16, u16, usize)> {
+        let mut ranges: Vec<(u16, u16, usize)> = Vec::new();
+        for slot in 0..SLOTS as u16 {
+            let owner = self.owner(slot);
+            match ranges.last_mut() {
+                Some((_, last, shard)) if *shard == owner => *last = slot,
+                _ => ranges.push((slot, slot, owner)),
+            }
+        }
+        ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis_cluster() {
+        assert_eq!(slot_of(b"123456789"), 0x31c3 & 0x3fff);
+        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
+        assert_eq!(
+            slot_of(b"foo{}{bar}"),
+            crc16::State::<crc16::XMODEM>::calculate(b"foo{}{bar}") & 0x3fff
+        );
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+    }
+
+    #[test]
+    fn ranges_cover_all_slots_evenly() {
+        for shards in [1, 2, 3, 7, 64] {
+            let ranges = SlotTable::contiguous(shards).ranges();
+            assert_eq!(ranges.len(), shards);
+            assert_eq!(ranges[0].0, 0);
+            assert_eq!(ranges[shards - 1].1, 16383);
+            assert!(ranges.iter().all(|(a, b, _)| (b - a + 1) as usize >= SLOTS / shards));
+        }
+    }
+}
