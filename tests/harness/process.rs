@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::spawn::spawn;
-use super::wait_until;
+use super::{now, wait_until};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,32 @@ impl Server {
     /// Open file descriptors.
     pub fn fds(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("/proc").count()
+    }
+
+    /// Open file descriptors once their number rests: shards may still be starting.
+    pub fn resting_fds(&self) -> usize {
+        let mut last = (0, 0);
+        wait_until("the number of open files rests", Duration::from_secs(20), || {
+            std::thread::sleep(Duration::from_millis(50));
+            let open = self.fds();
+            last = if open == last.0 { (open, last.1 + 1) } else { (open, 0) };
+            last.1 >= 6
+        });
+        last.0
+    }
+
+    /// Waits until no more than `most` file descriptors are open.
+    pub fn wait_fds(&self, most: usize) {
+        let mut open = 0;
+        let deadline = now() + Duration::from_secs(20);
+        while now() < deadline {
+            open = self.fds();
+            if open <= most {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{} still has {open} files open, not {most}", self.name);
     }
 
     /// User and system CPU time used so far.

@@ -73,14 +73,14 @@ fn churn(port: u16, count: usize) {
 #[test]
 fn a_hundred_thousand_come_and_go_without_a_trace() {
     let mut server = Server::corelane(3);
-    let fds = server.fds();
+    let fds = server.resting_fds();
     churn(server.port, 5_000);
-    wait_until("the sockets are closed", Duration::from_secs(10), || server.fds() <= fds + 1);
+    server.wait_fds(fds);
     let before = server.rss();
     let start = now();
     churn(server.port, 100_000);
     let took = start.elapsed();
-    wait_until("the sockets are closed", Duration::from_secs(10), || server.fds() <= fds + 1);
+    server.wait_fds(fds);
     let grown = server.rss() as i64 - before as i64;
     println!("100,000 connections in {took:.1?}: {} KiB more", grown >> 10);
     assert!(grown < 4 << 20, "{} KiB more", grown >> 10);

@@ -91,7 +91,8 @@ fn one_clients_pipeline_is_as_if_there_were_one_shard() {
         let alone = run_alone(1, seed, &program);
         for shards in [2, 3, 5] {
             let spread = run_alone(shards, seed, &program);
-            let (alone, spread) = (String::from_utf8_lossy(&alone), String::from_utf8_lossy(&spread));
+            let (alone, spread) =
+                (String::from_utf8_lossy(&alone), String::from_utf8_lossy(&spread));
             assert_eq!(alone, spread, "{shards} shards, seed {seed}");
         }
     });
@@ -156,7 +157,8 @@ fn msetnx_across_shards_is_all_or_nothing() {
         let mut simulation = simulation(shards, seed);
         let clients: Vec<_> = (0..4).map(|n| simulation.connect(n % shards)).collect();
         for (n, client) in clients.iter().enumerate() {
-            let pairs = (0..6).map(|k| format!("k{} {n}", (k + n) % 6)).collect::<Vec<_>>().join(" ");
+            let pairs =
+                (0..6).map(|k| format!("k{} {n}", (k + n) % 6)).collect::<Vec<_>>().join(" ");
             simulation.write(*client, &encode(&format!("MSETNX {pairs}")));
         }
         simulation.settle(STEPS);
