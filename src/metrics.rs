@@ -1,4 +1,5 @@
-//! Counters of one shard, written by its thread and read by whoever answers INFO.
+//! Counters of one shard, written by its thread and read by whoever answers INFO, and what the
+//! kernel knows of the process.
 //!
 //! Each counter has one writer, so adding is a plain load and store: no locked instruction.
 
@@ -157,5 +158,97 @@ impl ShardStats {
             command.rejected.set(0);
             command.failed.set(0);
         }
+    }
+}
+
+/// Bytes of memory that the server uses: what of the process is resident.
+pub fn memory_used() -> u64 {
+    memory().resident
+}
+
+/// Memory of the process in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    pub resident: u64,
+    /// Most that was ever resident.
+    pub peak: u64,
+}
+
+pub fn memory() -> Memory {
+    let status = read("/proc/self/status");
+    let resident = kilobytes(&status, "VmRSS:");
+    // The kernel updates the peak less often.
+    Memory { resident, peak: kilobytes(&status, "VmHWM:").max(resident) }
+}
+
+/// Memory of the machine in bytes.
+pub fn memory_of_machine() -> u64 {
+    kilobytes(&read("/proc/meminfo"), "MemTotal:")
+}
+
+/// CPU time in microseconds; the kernel tells it in steps of 10 ms.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuTime {
+    pub user: u64,
+    pub system: u64,
+    /// Of processes that it started and that have ended.
+    pub user_children: u64,
+    pub system_children: u64,
+}
+
+/// CPU time of the process, all threads together.
+pub fn cpu_time() -> CpuTime {
+    /// What `/proc` counts in is fixed at 100 a second on every Linux, whatever the kernel's own tick.
+    const TICK_US: u64 = 10_000;
+    let stat = read("/proc/self/stat");
+    // The name, in parentheses, may contain spaces; behind it the third field of all comes next.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let mut times = fields.split_whitespace().skip(11).map(|n| n.parse().unwrap_or(0) * TICK_US);
+    let mut next = || times.next().unwrap_or(0);
+    CpuTime { user: next(), system: next(), user_children: next(), system_children: next() }
+}
+
+/// A file of `/proc`, which is memory and no disk; empty where there is none.
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn kilobytes(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    number.and_then(|n| n.parse::<u64>().ok()).map_or(0, |kb| kb * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_counted_by_code() {
+        let stats = ShardStats::new(1, 1);
+        stats.count_error(&CmdError::SYNTAX);
+        stats.count_error(&CmdError::WRONG_TYPE);
+        stats.count_error(&CmdError::fixed("MINE of a script"));
+        let count =
+            |code| stats.per_error[ERROR_CODES.iter().position(|c| *c == code).unwrap()].get();
+        assert_eq!((count("ERR"), count("WRONGTYPE")), (1, 1));
+        assert_eq!((stats.per_error[ERROR_CODES.len()].get(), stats.error_replies.get()), (1, 3));
+        stats.reset();
+        assert_eq!((count("ERR"), stats.error_replies.get()), (0, 0));
+    }
+
+    #[test]
+    fn the_kernel_knows_the_process() {
+        let memory = memory();
+        assert!(memory.resident > 100_000 && memory.peak >= memory.resident);
+        assert!(memory_of_machine() > memory.resident);
+        let before = cpu_time();
+        let start = crate::clock::monotonic();
+        while start.elapsed().as_millis() < 60 {
+            std::hint::spin_loop();
+        }
+        let after = cpu_time();
+        assert!(after.user + after.system > before.user + before.system);
+        assert!(after.user + after.system < 3_600_000_000);
     }
 }

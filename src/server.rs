@@ -11,7 +11,7 @@
 
 use crate::clock;
 use crate::command::{Env, Registry};
-use crate::config::{BindHost, ClusterMode, Config, Values};
+use crate::config::{Action, BindHost, ClusterMode, Config, Values};
 use crate::error::Fatal;
 use crate::metrics::ShardStats;
 use crate::net::{Message, Shared, Worker, shard_settings};
@@ -87,7 +87,6 @@ fn share(config: Config, shards: usize) -> Result<Shared, Fatal> {
     let stats = (0..shards).map(|_| Arc::new(ShardStats::new(registry.len(), databases)));
     let bells: Result<Vec<Bell>, _> = (0..shards).map(|_| Bell::new()).collect();
     let bells = bells.map_err(|e| Fatal::system("make an eventfd", e.to_string()))?;
-    let config_file = config.file().map(|path| path.display().to_string());
     Ok(Shared {
         env: Env {
             stats: stats.collect(),
@@ -95,7 +94,7 @@ fn share(config: Config, shards: usize) -> Result<Shared, Fatal> {
             config: Mutex::new(config),
             run_id: run_id(),
             started_at: clock::wall_ms(),
-            config_file,
+            act,
         },
         bells: bells.into(),
         next_client: AtomicU64::new(1),
@@ -115,6 +114,15 @@ pub fn workers(config: Config, shards: usize, seed: u64) -> Result<Vec<Worker>, 
     let shared = Arc::new(share(config, shards)?);
     let mail = mesh::<Message>(shards).into_iter().enumerate();
     Ok(mail.map(|(index, mail)| worker(&shared, index, mail, seed)).collect())
+}
+
+/// What a CONFIG SET needs beyond letting every shard know; the reason when it cannot be done.
+fn act(action: Action, values: &Values) -> Result<(), String> {
+    match action {
+        Action::Descriptors => rt::raise_descriptors(u64::from(values.maxclients)),
+        Action::Listen => Err("the listeners can't be changed while the server runs".to_string()),
+        Action::LogLevel => Err("the log level can't be changed while the server runs".to_string()),
+    }
 }
 
 type ShardThread = std::thread::JoinHandle<Result<(), Fatal>>;

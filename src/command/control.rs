@@ -1,7 +1,8 @@
 //! What a command on the client's own state may touch, and what it may ask the server to do.
 
 use super::Registry;
-use crate::config::Config;
+use crate::config::{Action, Change, CmdErrorText, Config, Values};
+use crate::error::CmdError;
 use crate::metrics::ShardStats;
 use crate::resp::Encoder;
 use crate::session::{ConnectionFacts, Session, client_line};
@@ -18,8 +19,9 @@ pub struct Env {
     pub run_id: String,
     /// Milliseconds since the epoch.
     pub started_at: i64,
-    /// The file that the configuration came from.
-    pub config_file: Option<String>,
+    /// What the server does for a CONFIG SET beyond letting every shard know, by the new values;
+    /// the reason when it cannot.
+    pub act: fn(Action, &Values) -> Result<(), String>,
 }
 
 impl Env {
@@ -28,6 +30,25 @@ impl Env {
     pub fn config(&self) -> MutexGuard<'_, Config> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Carries out a CONFIG SET: all of it or nothing.
+    ///
+    /// The configuration stays locked meanwhile, so two changes at once come one after the other.
+    pub fn reconfigure(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), CmdError> {
+        let mut config = self.config();
+        let change = config.prepare(pairs).map_err(reply)?;
+        for (action, option) in change.actions() {
+            (self.act)(action, change.values())
+                .map_err(|reason| reply(Change::failure(option, &reason)))?;
+        }
+        config.commit(change);
+        Ok(())
+    }
+}
+
+/// An error of the configuration as an error reply.
+pub fn reply(text: CmdErrorText) -> CmdError {
+    CmdError(text.0.into())
 }
 
 /// The context of a command on one client's state.
@@ -65,6 +86,9 @@ pub enum Control {
     Clients(ClientsRequest),
     /// The configuration has changed: `+OK` once every shard works by it.
     Reconfigured,
+    /// Write the configuration file by [`Config::rewrite`], which waits for the disk and so is not
+    /// for a shard's thread; then `+OK` or its error.
+    RewriteConfig,
     /// Every shard sets its counters back by [`ShardStats::reset`]; then `+OK`.
     ///
     /// Not done here since a counter has one writer: its shard's thread.
@@ -144,7 +168,7 @@ impl ClientsRequest {
             ClientsRequest::Kill(_) => out.int(killed as i64),
             ClientsRequest::KillAddress(_) if killed > 0 => out.ok(),
             ClientsRequest::KillAddress(_) => {
-                out.error(&crate::error::CmdError::fixed("ERR No such client"));
+                out.error(&CmdError::fixed("ERR No such client"));
             }
         }
     }

@@ -50,7 +50,7 @@ const DEBUG: &[Command] = &[
         "key",
         "Describes the value of a key in one line.",
     ),
-    row("debug|set-active-expire", 3, active_expire, "0 | 1", "Switches active expiry.")
+    row("debug|set-active-expire", 3, active_expire, "<0 | 1>", "Switches active expiry.")
         .spread(Spread::EveryShard { part: active_expire, merge: Merge::FirstError }),
     row("debug|error", 3, error, "text", "Answers an error of this text."),
     row("debug|protocol", 3, protocol, "type", "Answers a reply of this type."),

@@ -7,6 +7,7 @@
 mod bitfield;
 mod bitmap;
 mod client;
+mod cluster;
 mod connection;
 mod control;
 mod counter;
@@ -16,6 +17,7 @@ mod execute;
 mod expire;
 mod extended;
 mod help;
+mod info;
 mod introspect;
 mod key;
 mod lcs;
@@ -23,6 +25,7 @@ mod number;
 mod object;
 mod registry;
 mod scan;
+mod server;
 mod spec;
 mod string;
 mod syntax;
@@ -41,7 +44,7 @@ pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
 pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 14] = [
+const FAMILIES: [&[Command]; 17] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
@@ -56,4 +59,7 @@ const FAMILIES: [&[Command]; 14] = [
     client::COMMANDS,
     introspect::COMMANDS,
     debug::COMMANDS,
+    server::COMMANDS,
+    info::COMMANDS,
+    cluster::COMMANDS,
 ];

@@ -1,7 +1,7 @@
 //! A shard or a client, and a registry, for the unit tests of command families.
 
 use super::{Caller, Control, Env, Registry, Run, SessionCx, execute, execute_session};
-use crate::config::{ClusterMode, Config, Secret};
+use crate::config::{self, Config, Invocation};
 use crate::metrics::ShardStats;
 use crate::resp::{Args, Encoder, Protocol, Span};
 use crate::session::{Peer, Session};
@@ -79,6 +79,7 @@ pub struct SessionBench {
     pub now: i64,
     /// What the last command left to do.
     pub control: Control,
+    options: Vec<String>,
 }
 
 impl SessionBench {
@@ -90,29 +91,34 @@ impl SessionBench {
             remote: "127.0.0.1:50000".parse().unwrap(),
             local: "127.0.0.1:6379".parse().unwrap(),
         };
-        let mut config = Config::default();
-        config.databases = 16;
-        config.port = 6379;
         let env = Env {
-            config: Mutex::new(config),
+            config: Mutex::new(Config::default()),
             stats: (0..2).map(stats).collect(),
             registry,
             run_id: "0123456789abcdef0123456789abcdef01234567".to_string(),
             started_at: now - 90_000_000,
-            config_file: None,
+            act: |_, _| Ok(()),
         };
         let session = Session::new(3, peer, true, now - 5000);
         let slots = SlotTable::contiguous(2);
-        SessionBench { env, slots, session, shard: 0, now, control: Control::Done }
+        SessionBench {
+            env,
+            slots,
+            session,
+            shard: 0,
+            now,
+            control: Control::Done,
+            options: Vec::new(),
+        }
     }
 
+    /// Sets an option as the file and the command line can, also one that CONFIG SET cannot.
     pub fn configure(&mut self, option: &str, value: &str) {
-        let mut config = self.env.config();
-        match option {
-            "requirepass" => config.requirepass = Some(Secret::new(value.into())),
-            "cluster-mode" => config.cluster_mode = ClusterMode::Emulated,
-            "cluster-announce-ip" => config.cluster_announce_ip = Some(value.to_string()),
-            _ => panic!("{option}"),
+        self.options.extend([format!("--{option}"), value.to_string()]);
+        let words = self.options.iter().map(|word| word.into());
+        match config::parse(words) {
+            Ok(Invocation::Run { config, .. }) => *self.env.config() = *config,
+            other => panic!("{option} {value}: {other:?}"),
         }
     }
 

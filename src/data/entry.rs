@@ -40,7 +40,8 @@ use super::table::Keyed;
 use super::value::{Encoding, Object, Type, ValueRef};
 use layout::{HEADER, KEY_OFFSET, Kind, LONG_KEY, Shape};
 
-/// Longer strings get an allocation of their own. Measured: see `bench/README.md`.
+/// Longer strings get an allocation of their own. With 200 to 500 bytes, a look-up that then reads
+/// the value is a third faster if it is embedded, and bytes per key are about the same.
 pub const MAX_EMBEDDED: usize = 512;
 /// Longer strings are `raw`.
 const MAX_EMBSTR: usize = 44;

@@ -10,7 +10,7 @@
 //!
 //! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
 //! to `entry.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run under Miri
-//! (`cargo +nightly miri test --lib data::`).
+//! (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
 
 pub mod entry;
 pub mod glob;

@@ -172,6 +172,12 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 4 } else { 1000 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn prints_and_parses_like_the_standard_library(value: i64, shift in 0u32..64) {
             let value = value >> shift;

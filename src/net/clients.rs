@@ -6,6 +6,7 @@ use super::worker::{Limits, Worker, shard_settings};
 use crate::command::{
     CommandId, Control, SessionCx, SessionFn, execute_session, write_client_line,
 };
+use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::rt::{Io, Token};
 
@@ -37,6 +38,14 @@ impl Worker {
         match control {
             Control::Clients(request) => self.ask(io, token, conn, Question::Clients(request)),
             Control::Reconfigured => self.ask(io, token, conn, Question::Reconfigure),
+            Control::RewriteConfig => {
+                // Waits for the disk; a person asks for it once in a while.
+                let written = shared.env.config().rewrite();
+                self.reply_to_command(conn, |out| match written {
+                    Ok(()) => out.ok(),
+                    Err(error) => out.error(&CmdError(error.0.into())),
+                });
+            }
             Control::ResetStats => self.ask(io, token, conn, Question::ResetStats),
             Control::ClientInfo => {
                 let facts = conn.facts(io.fd(token));

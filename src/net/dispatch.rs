@@ -303,13 +303,11 @@ impl Worker {
             }
             return;
         }
-        let mut reply = self.buffer();
-        let registry = &self.shared.env.registry;
-        execute(registry, &mut self.shard, (id, handler), *args, caller, self.now, &mut reply);
-        if conn.session.take_reply() {
-            conn.queue.push_ready(&reply);
-        }
-        self.keep_buffer(reply);
+        let (shard, session, now) = (&mut self.shard, &mut conn.session, self.now);
+        conn.queue.push_ready(|out| {
+            execute(registry, shard, (id, handler), *args, caller, now, out);
+            session.take_reply()
+        });
     }
 
     /// Runs a command that has no key, several, or all of them.
@@ -437,10 +435,10 @@ impl Worker {
         if conn.queue.is_empty() {
             return write(&mut Encoder::new(&mut conn.out, protocol));
         }
-        let mut reply = self.buffer();
-        write(&mut Encoder::new(&mut reply, protocol));
-        conn.queue.push_ready(&reply);
-        self.keep_buffer(reply);
+        conn.queue.push_ready(|out| {
+            write(&mut Encoder::new(out, protocol));
+            true
+        });
     }
 
     /// As [`Worker::reply`], for a command whose reply the client may have switched off.

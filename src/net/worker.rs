@@ -79,6 +79,9 @@ pub fn shard_settings(config: &Values) -> Settings {
     }
 }
 
+/// Replies of so many bytes leave although more are to come, bytes.
+const ENOUGH_TO_SEND: usize = 16 << 10;
+
 /// Buffers and batches that are kept for reuse, each.
 const POOL: usize = 256;
 
@@ -230,7 +233,9 @@ impl Worker {
             );
             return self.drop_conn(io, token, conn);
         }
-        if conn.sending == 0 && !conn.out.is_empty() {
+        // Replies that others are about to follow wait for them: one send instead of two.
+        let complete = conn.queue.is_empty() || conn.out.len() >= ENOUGH_TO_SEND;
+        if conn.sending == 0 && !conn.out.is_empty() && (complete || conn.operation.is_some()) {
             let buffer = std::mem::take(&mut conn.out);
             conn.sending = buffer.len();
             conn.session.output_bytes += buffer.len() as u64;

@@ -82,9 +82,16 @@ impl<'a> Args<'a> {
         self.spans
     }
 
-    /// The bytes that the request's arguments take together.
-    pub fn byte_len(&self) -> usize {
-        self.spans.iter().map(|s| s.len()).sum()
+    /// The bytes from the first argument to the last, with whatever lies between them, and where
+    /// they begin in the buffer that the spans refer to.
+    pub fn stretch(&self) -> (&'a [u8], usize) {
+        match (self.spans.first(), self.spans.last()) {
+            (Some(first), Some(last)) => {
+                let start = first.start as usize;
+                (&self.buffer[start..last.end as usize], start)
+            }
+            _ => (&[], 0),
+        }
     }
 }
 

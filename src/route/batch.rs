@@ -17,8 +17,8 @@ pub struct Request {
 /// Requests that travel together; the same allocation brings the replies back.
 ///
 /// ```text
-///   bytes    SETk1v1GETk2...         the arguments, end to end
-///   spans    (0,3)(3,5)(5,7)...      where each argument is in `bytes`
+///   bytes    SET..k1..v1GET..k2...   the arguments, perhaps with what lay between them
+///   spans    (0,3)(5,7)(9,11)...     where each argument is in `bytes`
 ///   requests SET..spans 0-3, GET..   which spans are one request
 ///   replies  +OK\r\n$2\r\n..         encoded, end to end
 ///   ends     5, ...                  where each reply ends in `replies`
@@ -65,7 +65,16 @@ impl Batch {
 
     /// Appends a request with all its arguments.
     pub fn push(&mut self, id: CommandId, part: bool, caller: Caller, args: &Args) {
-        self.push_words(id, part, caller, args.iter());
+        // One copy of all of it, headers included, is cheaper than one for each argument.
+        let (bytes, from) = args.stretch();
+        let to = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        let moved = |span: &Span| {
+            let start = span.start as usize - from + to;
+            Span::new(start, start + span.len())
+        };
+        self.spans.extend(args.spans().iter().map(moved));
+        self.requests.push(Request { id, part, caller, spans_end: self.spans.len() as u32 });
     }
 
     /// Appends a request with the given arguments, the name first.

@@ -111,12 +111,17 @@ impl Arrived {
     }
 }
 
+/// A buffer beyond this size is not kept for the next replies, bytes.
+const KEPT_BYTES: usize = 16 << 10;
+
 /// One connection's replies that cannot leave yet.
 #[derive(Debug, Default)]
 pub struct ReplyQueue {
     pending: VecDeque<Pending>,
     /// Replies that are known but stand behind one that is not.
-    ready: VecDeque<u8>,
+    ready: Vec<u8>,
+    /// How many bytes of `ready` have left.
+    left: usize,
     arrived: Arrived,
 }
 
@@ -128,13 +133,20 @@ impl ReplyQueue {
 
     /// Bytes that are held back.
     pub fn byte_len(&self) -> usize {
-        self.ready.len() + self.arrived.batches.iter().map(|b| b.replies.len()).sum::<usize>()
+        self.ready.len() - self.left
+            + self.arrived.batches.iter().map(|b| b.replies.len()).sum::<usize>()
     }
 
-    /// A reply that is known already.
-    pub fn push_ready(&mut self, reply: &[u8]) {
-        self.ready.extend(reply);
-        self.pending.push_back(Pending::Ready { len: reply.len() });
+    /// A reply that `write` makes now; left out when it answers `false`.
+    pub fn push_ready(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let start = self.ready.len();
+        if !write(&mut self.ready) {
+            self.ready.truncate(start);
+        }
+        match self.pending.back_mut() {
+            Some(Pending::Ready { len }) => *len += self.ready.len() - start,
+            _ => self.pending.push_back(Pending::Ready { len: self.ready.len() - start }),
+        }
     }
 
     /// The next reply that comes from `shard`; left out when `silent`.
@@ -160,7 +172,10 @@ impl ReplyQueue {
     pub fn drain(&mut self, out: &mut Vec<u8>, random: &mut fastrand::Rng) {
         while let Some(front) = self.pending.front_mut() {
             match front {
-                Pending::Ready { len } => out.extend(self.ready.drain(..*len)),
+                Pending::Ready { len } => {
+                    out.extend_from_slice(&self.ready[self.left..self.left + *len]);
+                    self.left += *len;
+                }
                 Pending::Remote { shard, silent } => {
                     let start = out.len();
                     if !self.arrived.take(*shard, |reply| out.extend_from_slice(reply)) {
@@ -184,6 +199,11 @@ impl ReplyQueue {
             }
             self.pending.pop_front();
         }
+        self.ready.clear();
+        self.left = 0;
+        if self.ready.capacity() > KEPT_BYTES {
+            self.ready = Vec::new();
+        }
     }
 }
 
@@ -192,6 +212,7 @@ mod tests {
     use super::*;
     use crate::command::{Caller, CommandId};
     use crate::rt::Token;
+    use std::io::Write;
 
     fn batch(owner: usize, replies: &[&str]) -> Box<Batch> {
         let mut batch = Box::new(Batch::default());
@@ -211,14 +232,14 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let mut out = Vec::new();
         queue.push_remote(1, false);
-        queue.push_ready(b"+b\r\n");
+        queue.push_ready(|out| out.write_all(b"+b\r\n").is_ok());
         queue.push_remote(2, false);
         queue.push_remote(1, true);
         let mut merging = Box::new(Merging::new(Merge::Sum, Protocol::Resp2, false));
         merging.parts.extend([2, 0, 1]);
         merging.local = Some((0, batch(0, &[":10\r\n"])));
         queue.push_merging(merging);
-        queue.push_ready(b"+f\r\n");
+        queue.push_ready(|out| out.write_all(b"+f\r\n").is_ok());
         queue.arrive(batch(2, &["+c\r\n", ":1\r\n"]));
         queue.drain(&mut out, &mut random);
         assert!(out.is_empty());

@@ -25,7 +25,7 @@ mod uring;
 pub use bell::{Bell, Bells};
 pub use executor::{on_core, usable_cores};
 pub use listen::{ListenOptions, Listener, tcp_listener, unix_listener};
-pub use probe::check_host;
+pub use probe::{check_host, raise_descriptors};
 pub use signals::Signals;
 pub use uring::Driver;
 

@@ -31,6 +31,19 @@ pub fn check_host(shards: usize, connections: u64) -> Result<(), Fatal> {
     Ok(())
 }
 
+/// Makes sure of enough file descriptors for more connections than at the start.
+pub fn raise_descriptors(connections: u64) -> Result<(), String> {
+    /// For the files, rings and listeners of the server itself.
+    const OWN: u64 = 1024;
+    match raise_limit(libc::RLIMIT_NOFILE, connections + OWN) {
+        limit if limit >= connections + OWN => Ok(()),
+        limit => Err(format!(
+            "The operating system is not able to handle the specified number of clients, try with {}",
+            limit.saturating_sub(OWN)
+        )),
+    }
+}
+
 fn ring_advice(error: &io::Error, memlock: u64) -> String {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
         .map(|text| text.trim().to_string())

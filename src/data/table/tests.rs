@@ -88,11 +88,13 @@ fn check(table: &Items) {
     let (mut len, mut marked, mut overflows) = (0, 0, 0);
     for index in 0..table.buckets.count() {
         let head = table.buckets.head(index);
+        // SAFETY: here and below: live buckets and occupied places, nothing is changed meanwhile.
         let chain: Vec<_> =
             std::iter::successors(Some(head), |&at| unsafe { bucket::next_of(at) }).collect();
         overflows += chain.len() - 1;
         assert!(chain.len() <= table.deepest.max(1));
         for (depth, &bucket) in chain.iter().enumerate() {
+            // SAFETY: a live bucket.
             let control = unsafe { bucket::control_of(bucket) };
             let slots: Vec<usize> = control.occupied().collect();
             if depth + 1 < chain.len() {
@@ -102,9 +104,11 @@ fn check(table: &Items) {
             }
             for slot in slots {
                 let place = Place { bucket, slot };
+                // SAFETY: an occupied place.
                 let item: &Item = unsafe { place.element() };
                 let hash = table.hash(item.key());
                 assert_eq!(table.buckets.index(hash), index);
+                // SAFETY: an occupied place.
                 assert_eq!(unsafe { place.is_marked() }, item.marked());
                 assert!(table.contains(hash, item.key()), "hidden by a filter or a tag");
                 len += 1;
@@ -253,7 +257,7 @@ fn clears_in_bounded_steps() {
             assert!(left.iter().all(|&number| get(&table, number).is_some()));
         }
     }
-    assert!(steps >= MANY / 80 && steps <= MANY / 50);
+    assert!((MANY / 80..=MANY / 50).contains(&steps));
     assert_eq!((table.len(), table.memory()), (0, 0));
     table.insert(hash(&table, 5), Item::new(5));
     check(&table);
@@ -333,20 +337,20 @@ proptest! {
             table.insert(hash(&table, number), Item::new(number));
         }
         let (mut low, mut high) = (1000, 1000 + start);
-        let mut changes = changes.iter().cycle();
+        let mut changes = changes.into_iter();
         let mut seen = HashSet::new();
-        let (mut position, mut steps) = (0, 0);
+        let mut position = 0;
         loop {
             let next = table.scan(position, &mut |item| {
                 seen.insert(item.0.0);
             });
             prop_assert!(next == 0 || next > position);
             position = next;
-            steps += 1;
             if position == 0 {
                 break;
             }
-            let Some(&(grow, by)) = changes.next() else { break };
+            // A few changes of size spread over the walk, then it runs on undisturbed.
+            let Some((grow, by)) = changes.next() else { continue };
             for _ in 0..by {
                 if grow {
                     table.insert(hash(&table, high), Item::new(high));
@@ -355,15 +359,6 @@ proptest! {
                     remove(&mut table, low);
                     low += 1;
                 }
-            }
-            if steps > 200 {
-                changes = [].iter().cycle();
-                while position != 0 {
-                    position = table.scan(position, &mut |item| {
-                        seen.insert(item.0.0);
-                    });
-                }
-                break;
             }
         }
         prop_assert!(stay.is_subset(&seen));
