@@ -1,1 +1,9 @@
-//! Not written yet.
+//! Unmodified clients against the server: redis-cli, redis-benchmark, memtier_benchmark.
+//!
+//! The redis-py suite is beside this file in `redis_py/`; `scripts/test` runs it with pytest.
+
+mod benchmarks;
+mod cluster;
+mod interactive;
+mod redis_cli;
+mod run;

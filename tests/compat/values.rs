@@ -180,11 +180,6 @@ pub fn joined(groups: Vec<Args>) -> Args {
     groups.prop_map(|g| g.concat()).boxed()
 }
 
-/// A group that is there half the time.
-pub fn maybe(group: Args) -> Args {
-    prop_oneof![Just(Vec::new()), group].boxed()
-}
-
 /// An option of some words and arguments.
 pub fn option(parts: Vec<BoxedStrategy<Arg>>) -> Args {
     parts.boxed()

@@ -2,7 +2,7 @@
 
 use super::compare::{OracleAge, ordered, same};
 use super::process::is_stand_in;
-use super::script::{Cmd, parse_line, parse_script};
+use super::script::{Cmd, parse_script};
 use super::{Client, Reply, Server};
 use std::fmt::Write as _;
 
@@ -35,7 +35,6 @@ pub struct Both<'p> {
 #[derive(Debug)]
 pub struct Difference {
     pub step: usize,
-    pub cmd: Cmd,
     pub redis: String,
     pub corelane: String,
     pub why: String,
@@ -43,13 +42,21 @@ pub struct Difference {
 
 impl Pair {
     pub fn start(shards: usize, args: &[&str]) -> Pair {
-        let redis = Server::redis_with(args);
-        let corelane = Server::corelane_with(shards, args);
-        let oracle = version(&redis);
-        assert!(oracle >= (7, 0), "the oracle must be redis-server 7.0 or later, not {oracle:?}");
-        let older = oracle < (7, 2) && !(is_stand_in() && version(&corelane) < (7, 2));
-        let age = if older { OracleAge::Older } else { OracleAge::Current };
-        Pair { redis, corelane, shards, age }
+        let mut pair = Pair {
+            redis: Server::redis_with(args),
+            corelane: Server::corelane_with(shards, args),
+            shards,
+            age: OracleAge::Current,
+        };
+        pair.age = age(&pair.redis, &pair.corelane);
+        pair
+    }
+
+    /// Two servers with the password `secret`, which nobody has given yet.
+    pub fn start_with_password() -> Pair {
+        let args = ["--requirepass", "secret"];
+        let (redis, corelane) = (Server::redis_with(&args), Server::corelane_with(3, &args));
+        Pair { redis, corelane, shards: 3, age: OracleAge::Older }
     }
 
     /// A fresh connection to both, in the protocol wanted, over empty databases.
@@ -75,12 +82,12 @@ impl Both<'_> {
         let redis = self.redis.call(cmd);
         let corelane = match self.corelane.send(cmd).and_then(|()| self.corelane.recv()) {
             Ok(reply) => reply,
-            Err(e) => return Err(difference(step, cmd, &redis, &format!("({e})"), "no reply")),
+            Err(e) => return Err(difference(step, &redis, &format!("({e})"), "no reply")),
         };
         if let (true, Reply::Bulk(key)) = (cmd.name() == "RANDOMKEY", &corelane) {
             let exists = self.corelane.call(&Cmd::new([b"EXISTS".as_slice(), key]));
             if exists != Reply::Int(1) {
-                return Err(difference(step, cmd, &redis, &format!("{corelane:?}"), "no such key"));
+                return Err(difference(step, &redis, &format!("{corelane:?}"), "no such key"));
             }
         }
         self.check(step, cmd, redis, &corelane)
@@ -95,7 +102,7 @@ impl Both<'_> {
         ours: &Reply,
     ) -> Result<Reply, Difference> {
         if let Err(why) = same(cmd, self.pair.age, &redis, ours) {
-            return Err(difference(at, cmd, &redis, &format!("{ours:?}"), &why));
+            return Err(difference(at, &redis, &format!("{ours:?}"), &why));
         }
         Ok(redis)
     }
@@ -125,7 +132,6 @@ impl Both<'_> {
         let ours = self.corelane.stream_in(&pieces, program.len());
         let ours = ours.map_err(|e| Difference {
             step: 0,
-            cmd: Cmd::new(["(the pipeline)"]),
             redis: format!("{} replies", redis.len()),
             corelane: e.to_string(),
             why: "not as many whole replies as commands".into(),
@@ -144,14 +150,6 @@ impl Both<'_> {
         }
     }
 
-    /// Runs one redis-cli line on both; panics on a difference; the reply is redis-server's.
-    pub fn run(&mut self, line: &str) -> Reply {
-        let cmd = parse_line(line);
-        let shards = self.pair.shards;
-        let reply = self.step(0, &cmd);
-        reply.unwrap_or_else(|d| panic!("{}", report(&[cmd], &d, shards)))
-    }
-
     pub fn redis_port(&self) -> u16 {
         self.pair.redis.port
     }
@@ -166,9 +164,17 @@ impl Both<'_> {
         let ours = scan(&mut self.corelane, cmd);
         match ordered(&redis) == ordered(&ours) {
             true => Ok(redis),
-            false => Err(difference(step, cmd, &redis, &format!("{ours:?}"), "not the same keys")),
+            false => Err(difference(step, &redis, &format!("{ours:?}"), "not the same keys")),
         }
     }
+}
+
+fn age(redis: &Server, corelane: &Server) -> OracleAge {
+    let oracle = version(redis);
+    assert!(oracle >= (7, 0), "the oracle must be redis-server 7.0 or later, not {oracle:?}");
+    // A stand-in for Corelane may be as old as the oracle.
+    let older = oracle < (7, 2) && !(is_stand_in() && version(corelane) < (7, 2));
+    if older { OracleAge::Older } else { OracleAge::Current }
 }
 
 /// Major and minor version of a running server.
@@ -198,9 +204,9 @@ fn scan(client: &mut Client, cmd: &Cmd) -> Reply {
     panic!("{cmd:?} never comes to an end");
 }
 
-fn difference(step: usize, cmd: &Cmd, redis: &Reply, corelane: &str, why: &str) -> Difference {
+fn difference(step: usize, redis: &Reply, corelane: &str, why: &str) -> Difference {
     let (redis, corelane) = (format!("{redis:?}"), corelane.to_string());
-    Difference { step, cmd: cmd.clone(), redis, corelane, why: why.to_string() }
+    Difference { step, redis, corelane, why: why.to_string() }
 }
 
 /// The text of a failure: the program as redis-cli lines, and both replies.

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::spawn::spawn;
-use super::wait_until;
+use super::{now, wait_until};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -33,13 +33,18 @@ impl Server {
     }
 
     pub fn corelane_with(shards: usize, args: &[&str]) -> Server {
+        Server::corelane_at(free_port(), shards, args)
+    }
+
+    /// The server under test on a port that the caller knows to be free.
+    pub fn corelane_at(port: u16, shards: usize, args: &[&str]) -> Server {
         let binary = corelane_binary();
         let mut all: Vec<String> = Vec::new();
         if !is_stand_in() {
             all.extend(["--shards".into(), shards.to_string()]);
         }
         all.extend(args.iter().map(|a| a.to_string()));
-        Server::start(&binary, &all, "corelane")
+        Server::start(&binary, port, &all, "corelane")
     }
 
     /// The redis-server whose replies are the norm.
@@ -50,19 +55,19 @@ impl Server {
     pub fn redis_with(args: &[&str]) -> Server {
         let binary = std::env::var("CORELANE_ORACLE").unwrap_or_else(|_| "redis-server".into());
         let all: Vec<String> = args.iter().map(|a| a.to_string()).collect();
-        Server::start(Path::new(&binary), &all, "redis")
+        Server::start(Path::new(&binary), free_port(), &all, "redis")
     }
 
-    fn start(binary: &Path, args: &[String], name: &str) -> Server {
+    fn start(binary: &Path, port: u16, args: &[String], name: &str) -> Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("corelane-it-{}-{count}", std::process::id()));
         fs::create_dir_all(&dir).expect("a temporary directory");
-        let port = free_port();
         let log = fs::File::create(dir.join("log")).expect("a log file");
         let mut command = Command::new(binary);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        command.args(["--appendonly", "no", "--enable-debug-command", "yes", "--dir"]);
+        command.args(["--appendonly", "no", "--enable-debug-command", "yes"]);
+        command.args(["--protected-mode", "no", "--dir"]);
         command.arg(&dir).args(args).current_dir(&dir).stdin(Stdio::null());
         command.stderr(log.try_clone().expect("a second handle")).stdout(log);
         let child = spawn(command).unwrap_or_else(|e| panic!("start {}: {e}", binary.display()));
@@ -107,6 +112,32 @@ impl Server {
     /// Open file descriptors.
     pub fn fds(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("/proc").count()
+    }
+
+    /// Open file descriptors once their number rests: shards may still be starting.
+    pub fn resting_fds(&self) -> usize {
+        let mut last = (0, 0);
+        wait_until("the number of open files rests", Duration::from_secs(20), || {
+            std::thread::sleep(Duration::from_millis(50));
+            let open = self.fds();
+            last = if open == last.0 { (open, last.1 + 1) } else { (open, 0) };
+            last.1 >= 6
+        });
+        last.0
+    }
+
+    /// Waits until no more than `most` file descriptors are open.
+    pub fn wait_fds(&self, most: usize) {
+        let mut open = 0;
+        let deadline = now() + Duration::from_secs(20);
+        while now() < deadline {
+            open = self.fds();
+            if open <= most {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{} still has {open} files open, not {most}", self.name);
     }
 
     /// User and system CPU time used so far.

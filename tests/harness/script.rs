@@ -60,7 +60,8 @@ fn repetition(arg: &[u8]) -> Option<(usize, &[u8])> {
     }
     (1..=8).find_map(|n| {
         let unit = &arg[..n];
-        (arg.len() % n == 0 && arg.chunks(n).all(|c| c == unit)).then_some((arg.len() / n, unit))
+        (arg.len().is_multiple_of(n) && arg.chunks(n).all(|c| c == unit))
+            .then_some((arg.len() / n, unit))
     })
 }
 

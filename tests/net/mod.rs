@@ -1,1 +1,10 @@
-//! Not written yet.
+//! The wire: what is sent badly, too much, too slowly or too often, and what crosses shards.
+
+mod connections;
+mod corpus;
+mod fuzz;
+mod limits;
+mod migration;
+mod pipelines;
+mod shard_ports;
+mod slow_peers;

@@ -1,0 +1,138 @@
+//! Peers that write slowly, never read, or go away: memory stays bounded, others notice nothing.
+
+use crate::harness::client::{Client, Ending};
+use crate::harness::{Server, now, wait_until};
+use std::time::Duration;
+
+const MIB: usize = 1 << 20;
+
+/// Asks for far more than is read and goes on asking until the server closes or all is sent.
+fn ask_without_reading(client: &mut Client, requests: usize) {
+    client.stream().set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let batch = "GET big\r\n".repeat(50);
+    for _ in 0..requests / 50 {
+        // A server may also stop reading from one that does not read.
+        if client.send_raw(batch.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The slowest of `rounds` pings.
+fn slowest_ping(client: &mut Client, rounds: usize) -> Duration {
+    let ping = |client: &mut Client| {
+        let start = now();
+        assert_eq!(client.run("PING").text(), "PONG");
+        start.elapsed()
+    };
+    (0..rounds).map(|_| ping(client)).max().unwrap_or_default()
+}
+
+#[test]
+fn a_reader_that_never_reads_is_bounded_by_the_hard_limit() {
+    let server = Server::corelane_with(3, &["--client-output-buffer-limit", "normal 16mb 0 0"]);
+    let mut witness = server.client();
+    assert_eq!(witness.run("SET big rep(1048576,\"x\")").text(), "OK");
+    let before = server.rss();
+    let mut lazy: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    let mut peak = 0;
+    lazy.iter_mut().for_each(|c| ask_without_reading(c, 2_000));
+    let start = now();
+    // Long enough to make 2 GB for each, if nothing held the server back.
+    while start.elapsed() < Duration::from_secs(5) {
+        peak = peak.max(server.rss());
+        let slowest = slowest_ping(&mut witness, 20);
+        assert!(slowest < Duration::from_secs(2), "another client waited {slowest:?}");
+    }
+    let grown = peak.saturating_sub(before);
+    println!("4 clients ask for 2 GB each and read nothing: {} MiB at most", grown / MIB);
+    assert!(grown < 4 * 16 * MIB + 96 * MIB, "{} MiB", grown / MIB);
+    for client in &mut lazy {
+        let (bytes, ending) = client.drain(Duration::from_secs(5));
+        assert_eq!(ending, Ending::Closed, "after {} bytes", bytes.len());
+    }
+    wait_until("the memory is given back", Duration::from_secs(20), || {
+        server.rss() < before + 96 * MIB
+    });
+}
+
+#[test]
+fn a_slow_reader_is_bounded_by_the_soft_limit() {
+    let server = Server::corelane_with(2, &["--client-output-buffer-limit", "normal 0 1mb 1"]);
+    let mut client = server.client();
+    assert_eq!(client.run("SET big rep(1048576,\"x\")").text(), "OK");
+    let mut lazy = server.client();
+    lazy.send_raw("GET big\r\n".repeat(30).as_bytes()).unwrap();
+    let start = now();
+    wait_until("the slow reader is closed", Duration::from_secs(15), || {
+        client.run("CLIENT LIST").text().lines().count() == 1
+    });
+    assert!(start.elapsed() > Duration::from_millis(700), "closed after {:?}", start.elapsed());
+    // One below the limit stays.
+    let mut modest = server.client();
+    modest.send_raw(b"STRLEN big\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(modest.recv().unwrap().int(), 1 << 20);
+}
+
+/// Without a limit all that was asked for arrives in the end, however late it is read.
+#[test]
+fn a_late_reader_gets_everything() {
+    let server = Server::corelane(3);
+    let mut client = server.client();
+    client.run("SET big rep(262144,\"0123\")");
+    client.send_raw("GET big\r\n".repeat(100).as_bytes()).unwrap();
+    client.send_raw(b"PING end\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    for i in 0..100 {
+        let reply = client.recv().unwrap().text();
+        assert!(
+            reply.len() == 1 << 20 && reply.starts_with("0123"),
+            "reply {i}: {} bytes",
+            reply.len()
+        );
+    }
+    assert_eq!(client.recv().unwrap().text(), "end");
+}
+
+/// One byte at a time from many: each request is answered when whole, others go on at once.
+#[test]
+fn slow_writers_hold_nobody_up() {
+    let server = Server::corelane(2);
+    let mut writers: Vec<Client> = (0..50).map(|_| server.client()).collect();
+    let mut witness = server.client();
+    let request = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n";
+    for &byte in request {
+        writers.iter_mut().for_each(|w| w.send_raw(&[byte]).unwrap());
+        assert!(slowest_ping(&mut witness, 1) < Duration::from_secs(2));
+    }
+    for writer in &mut writers {
+        assert_eq!(writer.recv().unwrap().text(), "OK");
+    }
+}
+
+/// Clients that leave in the middle of a reply leave nothing behind.
+#[test]
+fn peers_that_vanish_leave_nothing() {
+    let mut server = Server::corelane(3);
+    let mut client = server.client();
+    client.run("SET big rep(1048576,\"x\")");
+    let fds = server.resting_fds();
+    let vanish = || {
+        for _ in 0..200 {
+            let mut gone = server.client();
+            gone.send_raw("GET big\r\n".repeat(10).as_bytes()).unwrap();
+            drop(gone);
+        }
+        server.wait_fds(fds);
+        server.rss()
+    };
+    // An allocator keeps some of the first round's memory for later; a second round must fit in that.
+    let before = server.rss();
+    let first = vanish();
+    let second = vanish();
+    println!("{} MiB after 200 that vanished, {} after 400", first / MIB, second / MIB);
+    assert!(first < before + 512 * MIB, "{} MiB of 2 GB asked for", first / MIB);
+    assert!(second < first + 64 * MIB, "{} MiB, then {} MiB", first / MIB, second / MIB);
+    server.assert_healthy();
+}
