@@ -18,6 +18,18 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// What a client has asked for since MULTI.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Multi {
+    /// Requests that wait for EXEC, and the memory that they take in bytes.
+    pub requests: usize,
+    pub bytes: usize,
+    /// A request was refused, so that EXEC will be, too.
+    pub failed: bool,
+    /// EXEC has come and they run.
+    pub running: bool,
+}
+
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -34,6 +46,9 @@ pub struct Session {
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH on`
     pub no_touch: bool,
+    pub multi: Option<Multi>,
+    /// How many keys it watches.
+    pub watched: usize,
     /// `READONLY`: as a cluster client it accepts answers of a replica.
     pub readonly: bool,
     /// To be closed when the replies so far are out.
@@ -62,6 +77,8 @@ impl Session {
             reply_mode: ReplyMode::default(),
             no_evict: false,
             no_touch: false,
+            multi: None,
+            watched: 0,
             readonly: false,
             closing: false,
             created_at: now,
@@ -83,7 +100,19 @@ impl Session {
         self.reply_mode = ReplyMode::On;
         self.no_evict = false;
         self.no_touch = false;
+        self.multi = None;
+        self.watched = 0;
         self.readonly = false;
+    }
+
+    /// Whether an EXEC of this client is under way.
+    pub fn is_executing(&self) -> bool {
+        self.multi.is_some_and(|multi| multi.running)
+    }
+
+    /// Whether a reply that is made now goes out.
+    pub fn wants_reply(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::On | ReplyMode::SkipNext)
     }
 
     /// Whether the reply of the command that just ran goes out, and what that means for the next.
@@ -93,6 +122,8 @@ impl Session {
         let (wanted, next) = match self.reply_mode {
             ReplyMode::On => (true, ReplyMode::On),
             ReplyMode::Off => (false, ReplyMode::Off),
+            // The requests in an EXEC have their replies, or not, as one.
+            mode if self.is_executing() => (self.wants_reply(), mode),
             // CLIENT REPLY SKIP itself, which wrote nothing.
             ReplyMode::SkipNext => (true, ReplyMode::Skip),
             ReplyMode::Skip => (false, ReplyMode::On),
@@ -135,7 +166,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
     let _ = write!(
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi=-1 qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} \
+         multi={} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
          tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         session.peer.address(),
@@ -146,8 +177,11 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
         seconds(session.active_at),
         flags(session),
         session.db,
+        session.multi.map_or(-1, |multi| multi.requests as i64),
+        session.watched,
         facts.qbuf,
         facts.qbuf_free,
+        session.multi.map_or(0, |multi| multi.bytes),
         facts.rbs,
         facts.rbp,
         facts.obl,
@@ -165,6 +199,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
 /// The letters of the `flags` field, `N` when there is none.
 fn flags(session: &Session) -> String {
     let letters = [
+        (session.multi.is_some(), 'x'),
         (session.closing, 'c'),
         (matches!(session.peer, Peer::Unix { .. }), 'U'),
         (session.readonly, 'r'),
@@ -198,7 +233,7 @@ mod tests {
         assert_eq!(
             client_line(&session, &facts, 15_000),
             "id=3 addr=10.0.0.7:5000 laddr=[::1]:6379 fd=8 name=worker age=5 idle=3 flags=T db=0 \
-             sub=0 psub=0 ssub=0 multi=-1 qbuf=26 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+             sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=26 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
              obl=0 oll=0 omem=0 tot-mem=99 events=r cmd=client|list user=default redir=-1 resp=2 \
              lib-name= lib-ver="
         );

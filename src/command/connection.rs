@@ -48,9 +48,10 @@ pub const COMMANDS: &[Command] = &[
         )
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     session("quit", -1, ALWAYS, quit)
+        .in_multi(InMulti::Runs)
         .doc(Group::Connection, "1.0.0", "O(1)", "", "Closes the connection.")
         .deprecated("7.2.0", "just closing the connection"),
-    session("reset", 1, ALWAYS, reset).doc(
+    session("reset", 1, ALWAYS, reset).in_multi(InMulti::Runs).doc(
         Group::Connection,
         "6.2.0",
         "O(1)",
@@ -218,7 +219,7 @@ fn reset(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
     cx.session.reset(authenticated);
     cx.out.protocol = cx.session.protocol;
     cx.out.simple("RESET");
-    Ok(Control::Done)
+    Ok(Control::Forget)
 }
 
 fn select(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {

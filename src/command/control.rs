@@ -93,6 +93,14 @@ pub enum Control {
     ///
     /// Not done here since a counter has one writer: its shard's thread.
     ResetStats,
+    /// Run the requests since MULTI, unless they are to be discarded or a watched key has changed.
+    Exec,
+    /// The requests since MULTI and what is watched are forgotten; the reply is written.
+    Forget,
+    /// Watch the keys that are the arguments, then `+OK`.
+    Watch,
+    /// Watch nothing any more, then `+OK`.
+    Unwatch,
     /// Stop the server; the connection is closed without a reply.
     Shutdown,
 }

@@ -54,7 +54,10 @@ pub fn execute_session(
     args: Args,
 ) -> Control {
     let start = cx.out.position();
-    cx.session.last_command = cx.name;
+    // Inside EXEC the client's command is EXEC.
+    if !cx.session.is_executing() {
+        cx.session.last_command = cx.name;
+    }
     let env = cx.env;
     let stats = &env.stats[cx.shard];
     let counters = &stats.per_command[id.0 as usize];

@@ -31,6 +31,7 @@ mod string;
 mod syntax;
 #[cfg(test)]
 mod testing;
+mod transaction;
 mod value;
 
 pub use connection::REDIS_VERSION;
@@ -40,11 +41,12 @@ pub use execute::{Caller, execute, execute_session};
 pub use help::help;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
-pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
-pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
+pub use spec::{ADMIN, NO_AUTH, NO_MULTI, READONLY, WRITE};
+pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
+pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 17] = [
+const FAMILIES: [&[Command]; 18] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
@@ -62,4 +64,5 @@ const FAMILIES: [&[Command]; 17] = [
     server::COMMANDS,
     info::COMMANDS,
     cluster::COMMANDS,
+    transaction::COMMANDS,
 ];

@@ -67,6 +67,7 @@ pub const NOSCRIPT: Flags = Flags(1 << 6);
 pub const BLOCKING: Flags = Flags(1 << 7);
 pub const LOADING: Flags = Flags(1 << 8);
 pub const STALE: Flags = Flags(1 << 9);
+pub const SKIP_SLOWLOG: Flags = Flags(1 << 11);
 pub const FAST: Flags = Flags(1 << 13);
 /// May be called before AUTH.
 pub const NO_AUTH: Flags = Flags(1 << 14);
@@ -136,6 +137,7 @@ pub enum Group {
     Connection,
     Server,
     Cluster,
+    Transactions,
 }
 
 impl Group {
@@ -147,6 +149,7 @@ impl Group {
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Cluster => "cluster",
+            Group::Transactions => "transactions",
         }
     }
 
@@ -157,6 +160,7 @@ impl Group {
             Group::String => Some("string"),
             Group::Bitmap => Some("bitmap"),
             Group::Connection => Some("connection"),
+            Group::Transactions => Some("transaction"),
             Group::Server | Group::Cluster => None,
         }
     }
@@ -205,6 +209,17 @@ pub enum Spread {
     Cursor,
 }
 
+/// What a request does between MULTI and EXEC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InMulti {
+    /// It waits for EXEC.
+    Waits,
+    /// It runs at once.
+    Runs,
+    /// It runs those that wait; if it is refused, they never run.
+    Executes,
+}
+
 /// A row of the command table.
 pub struct Command {
     /// Lower case; a subcommand's is `container|name`.
@@ -215,6 +230,7 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     pub run: Run,
     pub spread: Spread,
+    pub in_multi: InMulti,
     pub group: Group,
     /// ACL categories beyond those that flags and group imply.
     pub categories: &'static [&'static str],
@@ -244,6 +260,7 @@ pub const fn shard(
         keys,
         run: Run::Shard(run),
         spread: Spread::OneShard,
+        in_multi: InMulti::Waits,
         group: Group::Generic,
         categories: &[],
         tips: &[],
@@ -279,6 +296,11 @@ fn no_handler(_: &mut Cx, _: Args) -> Result<(), CmdError> {
 impl Command {
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
+        self
+    }
+
+    pub const fn in_multi(mut self, in_multi: InMulti) -> Command {
+        self.in_multi = in_multi;
         self
     }
 

@@ -53,6 +53,13 @@ impl Worker {
                 write_client_line(&conn.session, &facts, self.now, &mut out);
                 self.reply_to_command(conn, |out| out.raw(&reply));
             }
+            Control::Exec => self.exec(io, token, conn),
+            Control::Watch => self.watch(io, token, conn, id, &args),
+            Control::Unwatch => self.unwatch(io, token, conn),
+            Control::Forget => {
+                self.forget(io, token, conn);
+                self.reply_to_command(conn, |out| out.raw(&reply));
+            }
             Control::Done => self.reply_to_command(conn, |out| out.raw(&reply)),
             Control::Close => {
                 self.reply_to_command(conn, |out| out.raw(&reply));

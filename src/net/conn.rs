@@ -2,6 +2,7 @@
 
 use super::migrate::Traffic;
 use super::operation::Operation;
+use super::transaction::Transaction;
 use crate::resp::{Parser, Span};
 use crate::route::ReplyQueue;
 use crate::session::{ConnectionFacts, Session};
@@ -41,6 +42,8 @@ pub struct Conn {
     pub over_soft_limit_since: Option<i64>,
     /// Batches of this connection that its own shard has put off.
     pub put_off: usize,
+    /// Requests since MULTI, watched keys.
+    pub transaction: Option<Box<Transaction>>,
 }
 
 impl Conn {
@@ -63,6 +66,7 @@ impl Conn {
             detaching: false,
             over_soft_limit_since: None,
             put_off: 0,
+            transaction: None,
         }
     }
 
@@ -102,7 +106,10 @@ impl Conn {
             obl: self.out.len(),
             oll: usize::from(self.sending > 0),
             omem,
-            tot_mem: size_of::<Conn>() + self.query.capacity() + omem,
+            tot_mem: size_of::<Conn>()
+                + self.query.capacity()
+                + self.session.multi.map_or(0, |multi| multi.bytes)
+                + omem,
         }
     }
 }

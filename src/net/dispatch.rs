@@ -7,7 +7,8 @@
 use super::conn::{Conn, KEPT_BUFFER};
 use super::worker::Worker;
 use crate::command::{
-    Caller, Command, CommandId, KeyShape, Merge, NO_AUTH, Run, Spread, Unknown, execute,
+    Caller, Command, CommandId, InMulti, KeyShape, Merge, NO_AUTH, NO_MULTI, Run, Spread, Unknown,
+    execute,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Step};
@@ -32,6 +33,8 @@ pub(super) struct Planned {
     owner: Option<usize>,
     /// The hash of that key, when this shard owns it.
     hash: Option<u64>,
+    /// It is an EXEC, for which the next ones may have to wait.
+    executes: bool,
 }
 
 impl Worker {
@@ -178,7 +181,9 @@ impl Worker {
             }
             first = last;
             offset = end;
-            if planned.len() >= ahead {
+            // What is read behind an EXEC that must wait would be read once more.
+            let waits = self.slots.shards() > 1 && planned.last().is_some_and(|plan| plan.executes);
+            if waits || planned.len() >= ahead {
                 return (offset, Step::Request { end });
             }
         }
@@ -187,20 +192,24 @@ impl Worker {
     fn plan(&self, args: &Args, first: usize, start: usize) -> Planned {
         let registry = &self.shared.env.registry;
         let found = registry.find(args);
-        let mut owner = None;
-        let mut hash = None;
-        if let Ok(id) = &found
-            && let KeyShape::One(at) = registry.shape(*id)
-            && let Some(key) = args.get(at as usize)
-        {
-            let shard = self.slots.owner_of(key);
-            owner = Some(shard);
-            if shard == self.index {
-                hash = Some(self.shard.keyspace.hash(key));
+        let (mut owner, mut hash, mut executes) = (None, None, false);
+        match found.map(|id| (id, registry.shape(id))) {
+            Ok((_, KeyShape::One(at))) => {
+                if let Some(key) = args.get(at as usize) {
+                    let shard = self.slots.owner_of(key);
+                    owner = Some(shard);
+                    if shard == self.index {
+                        hash = Some(self.shard.keyspace.hash(key));
+                    }
+                }
             }
+            Ok((id, KeyShape::None)) => {
+                executes = registry.command(id).in_multi == InMulti::Executes;
+            }
+            _ => {}
         }
         let (first, last) = (first as u32, (first + args.len()) as u32);
-        Planned { first, last, start: start as u32, found, owner, hash }
+        Planned { first, last, start: start as u32, found, owner, hash, executes }
     }
 
     /// Brings the buckets, then the entries, of several requests on their way to the cache.
@@ -219,12 +228,12 @@ impl Worker {
         self.shard.stats.commands_processed.add(1);
         let id = match self.admit(conn, &args, &plan.found) {
             Ok(id) => id,
-            Err(error) => {
-                self.shard.stats.count_error(&error);
-                return self.reply_to_command(conn, |out| out.error(&error));
-            }
+            Err(error) => return self.refused(io, token, conn, &plan.found, error),
         };
         let command = self.shared.env.registry.command(id);
+        if conn.session.multi.is_some() && command.in_multi == InMulti::Waits {
+            return self.wait_for_exec(token, conn, (id, command), plan.owner, &args);
+        }
         match command.run {
             Run::Session(handler) => self.run_session(io, token, conn, (id, handler), args),
             Run::Shard(_) | Run::Container => {
@@ -254,6 +263,8 @@ impl Worker {
             CmdError::wrong_arity(command.name)
         } else if !conn.session.authenticated && !command.flags.has(NO_AUTH) {
             CmdError::NO_AUTH
+        } else if command.flags.has(NO_MULTI) && conn.session.multi.is_some() {
+            CmdError::fixed("ERR Command not allowed inside a transaction")
         } else {
             return Ok(id);
         };
@@ -284,7 +295,13 @@ impl Worker {
         self.append(token, conn, owner, |batch| batch.push(id, false, caller, args));
     }
 
-    fn run_here(&mut self, conn: &mut Conn, id: CommandId, args: &Args, hash: Option<u64>) {
+    pub(super) fn run_here(
+        &mut self,
+        conn: &mut Conn,
+        id: CommandId,
+        args: &Args,
+        hash: Option<u64>,
+    ) {
         let caller = caller(conn);
         let Run::Shard(handler) = self.shared.env.registry.command(id).run else { return };
         let registry = &self.shared.env.registry;
@@ -412,11 +429,16 @@ impl Worker {
             self.gathers.put_off(batch);
             return;
         }
+        self.hold_back(token, conn, owner);
+        self.building[owner] = Some(batch);
+    }
+
+    /// Stops reading from a connection for as long as the queue to a shard is full.
+    pub(super) fn hold_back(&mut self, token: Token, conn: &mut Conn, owner: usize) {
         if self.mail.is_backed_up(owner) && conn.held_back_by.is_none() {
             conn.held_back_by = Some(owner);
             self.held_back.push(token);
         }
-        self.building[owner] = Some(batch);
     }
 
     /// Sends the batches that this read has built.

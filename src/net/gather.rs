@@ -14,49 +14,105 @@
 //! ```
 //!
 //! A held key is out of sight: whatever touches it waits at its owner, in order, and so does what
-//! sees all keys. All keys are held before the command runs, so it is atomic. Everybody asks
-//! the shards in the same order, so nobody waits in a circle.
+//! sees all keys. All keys are held before the command runs, so it is atomic.
+//!
+//! Who waits at a shard, waits there in one line, loans and batches alike. A loan overtakes neither
+//! requests of its own connection nor anybody who waits for one of its keys, and a batch overtakes
+//! none of its own connection. So a connection's requests take effect in their order, and nobody
+//! starves.
+//!
+//! Nobody waits in a circle: everybody asks the shards in the same order, so who holds keys of a
+//! shard waits only at later ones, and who waits at a shard waits for holders there, or for
+//! those before it in the line.
 
 use super::conn::Conn;
 use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
 use crate::command::{Caller, Command, CommandId, Run, Spread, execute};
-use crate::data::entry::Entry;
 use crate::resp::Args;
-use crate::route::Batch;
+use crate::route::{Batch, Kind};
 use crate::rt::{Io, Token};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::shard::{Parcel, Tables};
+use smallvec::SmallVec;
+use std::collections::{HashMap, HashSet};
 
-/// Keys of one shard, on loan to another.
+/// Keys of one shard, or all of them, on loan to another.
 pub struct Loan {
     borrower: usize,
     owner: usize,
+    /// The connection at the borrower.
+    token: Token,
     gather: u64,
-    keys: Vec<Box<[u8]>>,
-    /// The entries of these keys with their databases.
-    entries: Vec<(usize, Entry)>,
+    parcel: Parcel,
+    whole: bool,
+    /// All keys, when the owner is another shard.
+    pub tables: Option<Tables>,
+    /// A client that watches keys here until this loan, and whether they have changed.
+    watcher: Option<u64>,
+    pub dirty: bool,
 }
 
-/// A command that is gathering its keys.
+/// Loans in the boxes in which they travel.
+pub type Loans = SmallVec<[Box<Loan>; 4]>;
+
+impl Loan {
+    pub fn owner(&self) -> usize {
+        self.owner
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
+/// What keys are gathered for.
+enum Work {
+    Command {
+        id: CommandId,
+        caller: Caller,
+        words: Vec<Vec<u8>>,
+    },
+    /// The connection's requests between MULTI and EXEC.
+    Block,
+}
+
+/// A command or block that is gathering its keys.
 struct Gather {
     token: Token,
-    id: CommandId,
-    caller: Caller,
-    words: Vec<Vec<u8>>,
+    work: Work,
     /// What is still to be borrowed, the lowest shard last.
-    wanted: Vec<Box<Loan>>,
-    borrowed: Vec<Box<Loan>>,
+    wanted: Loans,
+    borrowed: Loans,
+}
+
+/// What waits for keys that are out on loan.
+enum Waiter {
+    Batch(Box<Batch>),
+    Loan(Box<Loan>),
+}
+
+/// What those stand for who go on waiting, against those behind them in the line.
+#[derive(Default)]
+struct Ahead {
+    /// By their hashes: two keys with the same one only wait for each other needlessly.
+    keys: HashSet<u64>,
+    /// Somebody waits for all keys.
+    all: bool,
+    /// Connections that have requests here, by their shard.
+    connections: HashSet<(usize, Option<Token>)>,
 }
 
 /// One shard's side of all gathering: what it holds for others and what it gathers itself.
 #[derive(Default)]
 pub struct Gathers {
-    held: HashSet<Box<[u8]>>,
-    /// Batches that met a held key, and those behind them, in the order of their arrival.
-    waiting: Vec<Box<Batch>>,
-    /// Loans that must wait for held keys.
-    lending: VecDeque<Box<Loan>>,
+    /// Not empty while all keys are held.
+    held: HashSet<Box<[u8]>, ahash::RandomState>,
+    all: bool,
+    /// Those who were tried and must wait, in the order of their arrival.
+    waiting: Vec<Waiter>,
+    /// Those who have come since.
+    arrived: Vec<Waiter>,
     gathers: HashMap<u64, Gather>,
     next: u64,
     /// Something was let go or put off since the waiting were tried last.
@@ -68,30 +124,49 @@ impl Gathers {
         !self.held.is_empty()
     }
 
+    /// Whether nothing is held, put off or gathered.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty() && !self.has_line() && self.gathers.is_empty()
+    }
+
+    /// Whether somebody waits, so that whoever comes stands behind.
+    pub fn has_line(&self) -> bool {
+        !self.waiting.is_empty() || !self.arrived.is_empty()
+    }
+
     /// Whether a request would see a key that is out on loan.
     pub fn is_held(&self, command: &Command, args: &Args) -> bool {
         if self.held.is_empty() {
             return false;
         }
         match command.spread {
+            _ if self.all => true,
             Spread::EveryShard { .. } | Spread::Cursor => true,
             // A part may have fewer arguments than its command; any of them may be a key.
             _ => args.iter().skip(1).any(|word| self.held.contains(word)),
         }
     }
 
-    /// Whether a batch must wait behind an earlier one of the same connection.
-    pub fn must_wait(&self, batch: &Batch) -> bool {
-        self.waiting.iter().any(|w| w.origin == batch.origin && w.connection == batch.connection)
-    }
-
+    /// Puts a batch at the end of the line.
     pub fn put_off(&mut self, batch: Box<Batch>) {
-        self.waiting.push(batch);
+        self.arrived.push(Waiter::Batch(batch));
         self.retry = true;
     }
 
-    fn holds_one_of(&self, keys: &[Box<[u8]>]) -> bool {
-        keys.iter().any(|key| self.held.contains(key))
+    pub fn holds(&self, key: &[u8]) -> bool {
+        self.all || self.held.contains(key)
+    }
+
+    pub fn holds_all(&self) -> bool {
+        self.all
+    }
+
+    /// Whether a loan must wait for keys that are held.
+    fn holds_one_of(&self, loan: &Loan) -> bool {
+        match loan.whole {
+            true => self.holds_any(),
+            false => self.all || loan.parcel.keys.iter().any(|key| self.held.contains(key)),
+        }
     }
 }
 
@@ -106,30 +181,66 @@ impl Worker {
         args: &Args,
         indexes: &[u32],
     ) {
+        let keys = indexes.iter().map(|&index| args.at(index as usize).into()).collect();
+        let words = args.iter().map(<[u8]>::to_vec).collect();
+        let work = Work::Command { id, caller: super::dispatch::caller(conn), words };
+        self.gather(io, token, conn, work, keys, &[], false);
+    }
+
+    /// Borrows `keys` (or with `whole` everything) for a block; `watched_on` are the shards where
+    /// the client watches some of them.
+    pub(super) fn gather_block(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        keys: Vec<Box<[u8]>>,
+        watched_on: &[usize],
+        whole: bool,
+    ) {
+        self.gather(io, token, conn, Work::Block, keys, watched_on, whole);
+    }
+
+    #[allow(clippy::too_many_arguments)] // the two above say which belong together
+    fn gather(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        work: Work,
+        keys: Vec<Box<[u8]>>,
+        watched_on: &[usize],
+        whole: bool,
+    ) {
         self.flush_batches();
         let mut by_shard: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); self.slots.shards()];
-        for &index in indexes {
-            let key = args.at(index as usize);
-            let keys = &mut by_shard[self.slots.owner_of(key)];
-            if !keys.iter().any(|own| **own == *key) {
-                keys.push(key.into());
-            }
+        for key in keys {
+            by_shard[self.slots.owner_of(&key)].push(key);
         }
         let gather = self.gathers.next;
         self.gathers.next += 1;
-        let borrower = self.index;
-        let loan = |(owner, keys): (usize, Vec<Box<[u8]>>)| {
-            Box::new(Loan { borrower, owner, gather, keys, entries: Vec::new() })
+        let (borrower, client) = (self.index, conn.session.id);
+        let loan = |(owner, mut keys): (usize, Vec<Box<[u8]>>)| {
+            keys.sort_unstable();
+            keys.dedup();
+            Box::new(Loan {
+                borrower,
+                owner,
+                token,
+                gather,
+                parcel: Parcel::new(keys),
+                whole,
+                tables: None,
+                watcher: watched_on.contains(&owner).then_some(client),
+                dirty: false,
+            })
         };
         let wanted = by_shard.into_iter().enumerate().rev();
-        let wanted = wanted.filter(|(_, keys)| !keys.is_empty()).map(loan).collect();
-        let words = args.iter().map(<[u8]>::to_vec).collect();
-        let caller = super::dispatch::caller(conn);
+        let wanted = wanted.filter(|(_, keys)| whole || !keys.is_empty()).map(loan).collect();
         conn.operation = Some(Operation::Gathering);
-        let begun = Gather { token, id, caller, words, wanted, borrowed: Vec::new() };
+        let begun = Gather { token, work, wanted, borrowed: Loans::new() };
         self.gathers.gathers.insert(gather, begun);
-        // What this connection has sent elsewhere arrives there before the loans do; what it has
-        // put off here is tried before.
+        // What this connection has sent elsewhere arrives there before the loans do.
         self.borrow_next(io, gather, Some(conn));
     }
 
@@ -147,23 +258,33 @@ impl Worker {
         self.lend_or_wait(io, loan, None);
     }
 
-    fn lend_or_wait(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
-        if self.gathers.holds_one_of(&loan.keys) || self.is_asked_before(&loan) {
-            return self.gathers.lending.push_back(loan);
+    fn lend_or_wait(&mut self, io: &mut dyn Io, loan: Box<Loan>, conn: Option<&mut Conn>) {
+        if self.gathers.has_line() || self.gathers.holds_one_of(&loan) {
+            self.gathers.arrived.push(Waiter::Loan(loan));
+            self.gathers.retry = true;
+            return;
         }
-        self.gathers.held.extend(loan.keys.iter().cloned());
+        self.grant(io, loan, conn);
+    }
+
+    fn grant(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
+        if loan.whole {
+            self.gathers.all = true;
+            self.gathers.held.insert(Box::default());
+        } else {
+            self.gathers.held.extend(loan.parcel.keys.iter().cloned());
+        }
+        let (keyspace, now) = (&mut self.shard.keyspace, self.now);
+        loan.dirty = loan.watcher.is_some_and(|client| keyspace.unwatch(client, now));
         if loan.borrower == self.index {
             return self.borrowed(io, loan, conn);
         }
-        loan.entries = self.take_entries(&loan.keys);
+        match loan.whole {
+            true => loan.tables = Some(keyspace.lend_all()),
+            false => keyspace.pack(&mut loan.parcel, now),
+        }
         let borrower = loan.borrower;
         self.mail.push(borrower, Message::Lent(loan));
-    }
-
-    /// Whether a loan that waits already wants one of the same keys.
-    fn is_asked_before(&self, loan: &Loan) -> bool {
-        let wants = |key: &Box<[u8]>| loan.keys.contains(key);
-        self.gathers.lending.iter().any(|earlier| earlier.keys.iter().any(wants))
     }
 
     /// Keys have arrived from another shard.
@@ -182,39 +303,51 @@ impl Worker {
     /// All keys are held: runs the command and gives the entries back.
     fn run_gathered(&mut self, io: &mut dyn Io, gather: u64, conn: Option<&mut Conn>) {
         let Some(mut state) = self.gathers.gathers.remove(&gather) else { return };
-        for loan in &mut state.borrowed {
-            for (db, entry) in loan.entries.drain(..) {
-                self.shard.keyspace.keys(db, self.now, false).insert(entry);
-            }
-        }
-        let mut batch = self.batch(self.index, state.token);
-        batch.push_words(state.id, false, state.caller, state.words.iter().map(Vec::as_slice));
+        let (token, now) = (state.token, self.now);
+        let Work::Command { id, caller, words } = state.work else {
+            return self.run_gathered_block(io, token, state.borrowed, conn);
+        };
+        self.unpack(&mut state.borrowed);
+        let mut batch = self.batch(self.index, token);
+        batch.push_words(id, false, caller, words.iter().map(Vec::as_slice));
         let (request, args, out) = batch.split(0);
         let registry = &self.shared.env.registry;
-        if let Run::Shard(handler) = registry.command(state.id).run {
-            let now = self.now;
-            execute(registry, &mut self.shard, (state.id, handler), args, request.caller, now, out);
+        if let Run::Shard(handler) = registry.command(id).run {
+            execute(registry, &mut self.shard, (id, handler), args, request.caller, now, out);
         }
-        for mut loan in state.borrowed {
-            if loan.owner == self.index {
-                self.let_go(&loan.keys);
-                continue;
-            }
-            loan.entries = self.take_entries(&loan.keys);
-            let owner = loan.owner;
-            self.mail.push(owner, Message::Return(loan));
-        }
+        self.repack(&mut state.borrowed);
+        self.give_back(state.borrowed);
         match conn {
             Some(conn) => self.finish_gather(conn, &batch.replies),
             None => {
                 let replies = std::mem::take(&mut batch.replies);
-                self.with_conn(io, state.token, |worker, io, conn| {
+                self.with_conn(io, token, |worker, io, conn| {
                     worker.finish_gather(conn, &replies);
-                    worker.resume(io, state.token, conn);
+                    worker.resume(io, token, conn);
                 });
             }
         }
         self.keep_batch(batch);
+    }
+
+    fn run_gathered_block(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        loans: Loans,
+        conn: Option<&mut Conn>,
+    ) {
+        if let Some(conn) = conn {
+            return self.begin_block(io, token, conn, loans);
+        }
+        match self.take(token) {
+            Some(mut conn) => {
+                self.begin_block(io, token, &mut conn, loans);
+                self.resume(io, token, &mut conn);
+                self.put(token, conn);
+            }
+            None => self.give_back(loans),
+        }
     }
 
     fn finish_gather(&mut self, conn: &mut Conn, reply: &[u8]) {
@@ -222,48 +355,129 @@ impl Worker {
         self.reply_to_command(conn, |out| out.raw(reply));
     }
 
-    /// Borrowed entries come back to their owner.
-    pub(super) fn take_back(&mut self, io: &mut dyn Io, loan: Box<Loan>) {
-        for (db, entry) in loan.entries {
-            self.shard.keyspace.keys(db, self.now, false).insert(entry);
+    /// Puts what was borrowed among the own keys, to run commands and for no longer: nobody else
+    /// must see it there.
+    pub(super) fn unpack(&mut self, loans: &mut [Box<Loan>]) {
+        for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
+            self.shard.keyspace.unpack(&mut loan.parcel, self.now);
         }
-        self.let_go(&loan.keys);
-        self.retry_waiting(io);
     }
 
-    fn let_go(&mut self, keys: &[Box<[u8]>]) {
-        for key in keys {
+    pub(super) fn repack(&mut self, loans: &mut [Box<Loan>]) {
+        for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
+            self.shard.keyspace.repack(&mut loan.parcel, self.now);
+        }
+    }
+
+    /// Gives back what was borrowed.
+    pub(super) fn give_back(&mut self, loans: Loans) {
+        for loan in loans {
+            if loan.owner == self.index {
+                self.let_go(&loan);
+                continue;
+            }
+            let owner = loan.owner;
+            self.mail.push(owner, Message::Return(loan));
+        }
+    }
+
+    /// Borrowed entries come back to their owner.
+    pub(super) fn take_back(&mut self, mut loan: Box<Loan>) {
+        match loan.tables.take() {
+            Some(tables) => self.shard.keyspace.accept_all(tables),
+            None => self.shard.keyspace.accept(&mut loan.parcel, self.now),
+        }
+        self.let_go(&loan);
+    }
+
+    fn let_go(&mut self, loan: &Loan) {
+        if loan.whole {
+            self.gathers.all = false;
+            self.gathers.held.clear();
+        }
+        for key in &loan.parcel.keys {
             self.gathers.held.remove(key);
         }
         self.gathers.retry = true;
     }
 
-    /// Takes the entries of `keys` out of all databases.
-    fn take_entries(&mut self, keys: &[Box<[u8]>]) -> Vec<(usize, Entry)> {
-        let mut entries = Vec::new();
-        let databases = self.shard.stats.per_db.len();
-        for db in 0..databases {
-            let mut own = self.shard.keyspace.keys(db, self.now, false);
-            if !own.is_empty() {
-                entries.extend(keys.iter().filter_map(|key| Some((db, own.remove(key)?))));
-            }
-        }
-        entries
-    }
-
-    /// Tries again what waited for held keys, in the order of arrival.
+    /// Tries again what waited for held keys, in the order of arrival: once a turn, all together.
     pub(super) fn retry_waiting(&mut self, io: &mut dyn Io) {
         while std::mem::take(&mut self.gathers.retry) {
-            for loan in std::mem::take(&mut self.gathers.lending) {
-                self.lend_or_wait(io, loan, None);
-            }
-            for mut batch in std::mem::take(&mut self.gathers.waiting) {
-                let waits = self.gathers.must_wait(&batch) || !self.run_batch(&mut batch);
-                match waits {
-                    true => self.gathers.waiting.push(batch),
-                    false => self.send_back(io, batch),
-                }
+            let mut line = std::mem::take(&mut self.gathers.waiting);
+            line.append(&mut self.gathers.arrived);
+            let mut ahead = Ahead::default();
+            for waiter in line {
+                let left = match waiter {
+                    Waiter::Batch(batch) => self.retry_batch(io, batch, &mut ahead),
+                    Waiter::Loan(loan) => self.retry_loan(io, loan, &mut ahead),
+                };
+                self.gathers.waiting.extend(left);
             }
         }
+    }
+
+    /// Runs a batch, or gives it back because it must wait on.
+    fn retry_batch(
+        &mut self,
+        io: &mut dyn Io,
+        mut batch: Box<Batch>,
+        ahead: &mut Ahead,
+    ) -> Option<Waiter> {
+        let connection = (batch.origin, batch.connection);
+        if !ahead.connections.contains(&connection) {
+            if self.run_batch(&mut batch) {
+                self.send_back(io, batch);
+                return None;
+            }
+            ahead.connections.insert(connection);
+            self.stand_for(&batch, ahead);
+        }
+        Some(Waiter::Batch(batch))
+    }
+
+    /// Notes what a batch that goes on waiting stands for.
+    fn stand_for(&self, batch: &Batch, ahead: &mut Ahead) {
+        let keyspace = &self.shard.keyspace;
+        let requests = match batch.kind {
+            // The others cannot be met before this one.
+            Kind::Requests => batch.done()..batch.done() + 1,
+            _ => 0..batch.len(),
+        };
+        for at in requests {
+            let (request, args) = batch.request(at);
+            match self.shared.env.registry.command(request.id).spread {
+                Spread::EveryShard { .. } | Spread::Cursor => ahead.all = true,
+                // The name is no key, but what keeps the watched keys has none.
+                _ => ahead.keys.extend(args.iter().map(|word| keyspace.hash(word))),
+            }
+        }
+        if let Kind::Block { watcher: Some(client), .. } = batch.kind {
+            let watched = keyspace.watched_by(client);
+            ahead.keys.extend(watched.iter().map(|(_, key)| keyspace.hash(key)));
+        }
+    }
+
+    /// Grants a loan, or gives it back because it must wait on.
+    fn retry_loan(
+        &mut self,
+        io: &mut dyn Io,
+        loan: Box<Loan>,
+        ahead: &mut Ahead,
+    ) -> Option<Waiter> {
+        let keyspace = &self.shard.keyspace;
+        let is_wanted = |key: &[u8]| ahead.keys.contains(&keyspace.hash(key));
+        let waits = ahead.all
+            || (loan.whole && !ahead.keys.is_empty())
+            || ahead.connections.contains(&(loan.borrower, Some(loan.token)))
+            || loan.parcel.keys.iter().any(|key| is_wanted(key))
+            || self.gathers.holds_one_of(&loan);
+        if waits {
+            ahead.keys.extend(loan.parcel.keys.iter().map(|key| keyspace.hash(key)));
+            ahead.all |= loan.whole;
+            return Some(Waiter::Loan(loan));
+        }
+        self.grant(io, loan, None);
+        None
     }
 }

@@ -5,7 +5,7 @@ use super::gather::Loan;
 use super::operation::{Answer, Question};
 use super::worker::Worker;
 use crate::command::{KeyShape, Run, Spread, execute};
-use crate::route::Batch;
+use crate::route::{Batch, Kind};
 use crate::rt::{Io, Socket, Token};
 use smallvec::SmallVec;
 
@@ -71,12 +71,12 @@ impl Worker {
             Message::Told { connection, answer } => self.told(io, connection, answer),
             Message::Lend(loan) => self.lend(io, loan),
             Message::Lent(loan) => self.lent(io, loan),
-            Message::Return(loan) => self.take_back(io, loan),
+            Message::Return(loan) => self.take_back(loan),
         }
     }
 
-    fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
-        if self.gathers.must_wait(&batch) {
+    pub(super) fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
+        if self.gathers.has_line() {
             return self.gathers.put_off(batch);
         }
         match self.run_batch(&mut batch) {
@@ -87,6 +87,11 @@ impl Worker {
 
     /// Runs a batch from where it stands; `false` when it met a key that is on loan.
     pub(super) fn run_batch(&mut self, batch: &mut Batch) -> bool {
+        match batch.kind {
+            Kind::Requests => {}
+            Kind::Block { .. } => return self.run_block(batch),
+            Kind::Watch { .. } | Kind::Unwatch { .. } => return self.run_watch(batch),
+        }
         let registry = &self.shared.env.registry;
         let hashes = self.prefetch_batch(batch);
         let hard_limit = self.limits.output.hard as usize;
@@ -161,7 +166,7 @@ impl Worker {
     }
 
     fn take_answer(&mut self, io: &mut dyn Io, batch: Box<Batch>) {
-        let token = batch.connection.filter(|_| !batch.is_empty());
+        let token = batch.connection.filter(|_| batch.done() > 0);
         let Some((token, mut conn)) = token.and_then(|t| Some((t, self.take(t)?))) else {
             return self.keep_batch(batch);
         };

@@ -18,6 +18,8 @@ mod gather;
 mod mail;
 mod migrate;
 mod operation;
+mod transaction;
+mod whole;
 mod worker;
 
 pub use mail::Message;

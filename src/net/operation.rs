@@ -44,6 +44,13 @@ pub struct Scanning {
     elements: Vec<u8>,
 }
 
+impl Scanning {
+    /// The shard whose turn it is.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+}
+
 impl Worker {
     /// Puts a question to all shards; the connection waits for the answers.
     pub(super) fn ask(
@@ -75,6 +82,7 @@ impl Worker {
             answers.push(answer);
         }
         if self.finish_asking(&mut conn) {
+            self.go_on_with_block(io, token, &mut conn);
             self.resume(io, token, &mut conn);
         }
         self.put(token, conn);
@@ -98,6 +106,12 @@ impl Worker {
 
     /// Begins a SCAN that may visit several shards.
     pub(super) fn begin_scan(&mut self, token: Token, conn: &mut Conn, id: CommandId, args: &Args) {
+        self.start_scan(conn, id, args);
+        self.scan_step(token, conn);
+    }
+
+    /// Has the connection's operation be a SCAN that has not run anywhere yet.
+    pub(super) fn start_scan(&mut self, conn: &mut Conn, id: CommandId, args: &Args) {
         let mut words: Vec<Vec<u8>> = args.iter().map(<[u8]>::to_vec).collect();
         let cursor = std::str::from_utf8(args.at(1)).ok().and_then(|text| text.parse().ok());
         let (shard, position) = cursor.map_or((0, None), |c| {
@@ -130,7 +144,6 @@ impl Worker {
             elements: Vec::new(),
         };
         conn.operation = Some(Operation::Scanning(Box::new(scanning)));
-        self.scan_step(token, conn);
     }
 
     /// Runs the next part of a SCAN: here at once, elsewhere by a message.
@@ -153,7 +166,15 @@ impl Worker {
                 }
                 return;
             }
-            let (bytes, spans) = flat(words);
+            self.scan_here(conn);
+        }
+    }
+
+    /// Runs the next part of a SCAN on the keys that are here.
+    pub(super) fn scan_here(&mut self, conn: &mut Conn) {
+        if let Some(Operation::Scanning(scanning)) = &conn.operation {
+            let (id, caller) = (scanning.id, super::dispatch::caller(conn));
+            let (bytes, spans) = flat(scanning.words.iter().map(Vec::as_slice));
             let mut reply = Vec::new();
             let registry = &self.shared.env.registry;
             let Run::Shard(handler) = registry.command(id).run else { return };

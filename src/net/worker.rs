@@ -178,6 +178,17 @@ impl Worker {
         self.conns.iter().flatten().map(|(token, _)| *token).collect()
     }
 
+    /// Whether nothing is under way: no keys are on loan, no request waits, all replies are out.
+    pub fn is_idle(&self) -> bool {
+        let conns = || self.conns.iter().flatten().map(|(_, conn)| conn);
+        self.gathers.is_idle() && !self.mail.has_waiting() && conns().all(|conn| conn.is_quiet())
+    }
+
+    /// How many clients watch keys of this shard.
+    pub fn watchers(&self) -> usize {
+        self.shard.keyspace.watchers()
+    }
+
     pub(super) fn conn_slots(&self) -> usize {
         self.conns.len()
     }
@@ -210,7 +221,14 @@ impl Worker {
     }
 
     /// Closes a connection at once and forgets it.
-    pub(super) fn drop_conn(&mut self, io: &mut dyn Io, token: Token, conn: Box<Conn>) {
+    pub(super) fn drop_conn(&mut self, io: &mut dyn Io, token: Token, mut conn: Box<Conn>) {
+        if conn.session.is_executing() {
+            // An EXEC that has begun is finished, whoever reads its replies.
+            conn.kill_now = true;
+            self.conns[token.index as usize] = Some((token, conn));
+            return;
+        }
+        self.forget_closed(io, token, &mut conn);
         io.close(token);
         self.keep_buffer(conn.out);
         self.shard.stats.connections_now.sub(1);

@@ -1,7 +1,7 @@
 //! One read's worth of a connection's requests for one shard, and later their replies.
 
 use crate::command::{Caller, CommandId};
-use crate::resp::{Args, Span};
+use crate::resp::{Args, Protocol, Span};
 use crate::rt::Token;
 
 /// One request of a batch.
@@ -12,6 +12,21 @@ pub struct Request {
     pub part: bool,
     pub caller: Caller,
     spans_end: u32,
+}
+
+/// What a batch is to its owner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Requests, each with its own reply.
+    #[default]
+    Requests,
+    /// The requests between a MULTI and its EXEC: they run as one and have one reply, unless
+    /// a key that this client watches has changed.
+    Block { watcher: Option<u64>, protocol: Protocol },
+    /// This client watches the keys that are the words of the one request.
+    Watch { client: u64 },
+    /// This client watches nothing any more; there is no request.
+    Unwatch { client: u64 },
 }
 
 /// Requests that travel together; the same allocation brings the replies back.
@@ -32,6 +47,7 @@ pub struct Batch {
     pub connection: Option<Token>,
     /// Whether the replies go to the connection's operation and not into its order of replies.
     pub operation: bool,
+    pub kind: Kind,
     bytes: Vec<u8>,
     spans: Vec<Span>,
     requests: Vec<Request>,
@@ -51,6 +67,7 @@ impl Batch {
         self.origin = origin;
         self.connection = Some(connection);
         self.operation = false;
+        self.kind = Kind::Requests;
         self.spans.clear();
         self.requests.clear();
         self.ends.clear();
@@ -61,6 +78,20 @@ impl Batch {
                 *buffer = Vec::new();
             }
         }
+    }
+
+    /// Sends the batch elsewhere than it was made for.
+    pub fn address(&mut self, owner: usize, origin: usize, connection: Token) {
+        self.owner = owner;
+        self.origin = origin;
+        self.connection = Some(connection);
+    }
+
+    /// Bytes of memory that the requests take.
+    pub fn memory(&self) -> usize {
+        self.bytes.len()
+            + self.spans.len() * size_of::<Span>()
+            + self.requests.len() * size_of::<Request>()
     }
 
     /// Appends a request with all its arguments.

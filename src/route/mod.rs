@@ -14,7 +14,7 @@ mod mailbox;
 mod merge;
 mod replies;
 
-pub use batch::{Batch, Request};
+pub use batch::{Batch, Kind, Request};
 pub use mailbox::{Mailboxes, mesh};
 pub use merge::merge;
 pub use replies::{Merging, ReplyQueue};

@@ -152,9 +152,12 @@ impl Keyspace {
             seen += 1;
             entry.expire_at().is_some_and(|at| now > at)
         };
-        let mut taken = |entry| {
+        let watches = &mut self.watches;
+        let mut taken = |entry: crate::data::Entry| {
             expired += 1;
-            drop(entry);
+            if let Some(watches) = watches {
+                watches.touch(db, entry.key());
+            }
         };
         *position = self.dbs[db].extract_marked(*position, &mut wanted, &mut taken);
         if expired > 0 {

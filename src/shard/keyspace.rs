@@ -10,13 +10,14 @@
 //! millisecond *after* its time on, and then no command sees it.
 
 use super::access::Access;
+use super::watch::Watches;
 use crate::clock;
 use crate::data::entry::Entry;
 use crate::data::table;
 use crate::metrics::ShardStats;
 use std::sync::Arc;
 
-type Table = table::Table<Entry, ahash::RandomState>;
+pub(super) type Table = table::Table<Entry, ahash::RandomState>;
 type Occupied<'t> = table::Occupied<'t, Entry, ahash::RandomState>;
 
 /// What becomes of a key's time to live when its value is replaced.
@@ -38,13 +39,17 @@ const NO_MEMO: Memo = (0, 0, 0);
 pub struct Keyspace {
     pub(super) dbs: Vec<Table>,
     flushed: Vec<Table>,
-    hasher: ahash::RandomState,
+    pub(super) hasher: ahash::RandomState,
     random: fastrand::Rng,
     memo: Memo,
     pub access: Access,
     /// Whether keys are expired without being asked for (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: bool,
     pub(super) stats: Arc<ShardStats>,
+    /// Nothing while no key is watched.
+    pub(super) watches: Option<Box<Watches>>,
+    /// Trackers that have watched borrowed keys so far.
+    pub(super) trackers: u64,
 }
 
 impl Keyspace {
@@ -61,6 +66,8 @@ impl Keyspace {
             access,
             active_expire: true,
             stats,
+            watches: None,
+            trackers: 0,
         }
     }
 
@@ -98,7 +105,7 @@ impl Keyspace {
     #[inline]
     pub fn keys(&mut self, db: usize, now: i64, touch: bool) -> Keys<'_> {
         let memo = std::mem::replace(&mut self.memo, NO_MEMO);
-        Keys { space: self, memo, db, now, touch }
+        Keys { space: self, memo, db, now, touch, looked: false }
     }
 
     /// Frees up to `max` entries or empty buckets of flushed databases; whether some remain.
@@ -125,12 +132,14 @@ impl Keyspace {
 
 /// One database at one instant, in the hands of one command.
 pub struct Keys<'a> {
-    space: &'a mut Keyspace,
+    pub(super) space: &'a mut Keyspace,
     memo: Memo,
-    db: usize,
+    pub(super) db: usize,
     now: i64,
     /// Whether reading a key counts as using it (`CLIENT NO-TOUCH`).
     touch: bool,
+    /// A watched key may have been in hand, to be changed in place.
+    pub(super) looked: bool,
 }
 
 /// What looking for a key leaves behind.
@@ -158,7 +167,14 @@ impl Keys<'_> {
 
     /// The same view of another database.
     pub fn in_db(&mut self, db: usize) -> Keys<'_> {
-        Keys { space: self.space, memo: self.memo, db, now: self.now, touch: self.touch }
+        Keys {
+            space: self.space,
+            memo: self.memo,
+            db,
+            now: self.now,
+            touch: self.touch,
+            looked: self.looked,
+        }
     }
 
     /// Keys in this database, those that have expired but not yet gone among them.
@@ -203,6 +219,7 @@ impl Keys<'_> {
     /// Its expiry is changed by [`Keys::set_expire`] only, which keeps the table informed.
     #[inline]
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.look(key);
         let lookup = Lookup { touch: self.touch, count: false };
         self.live(key, lookup)
     }
@@ -214,6 +231,7 @@ impl Keys<'_> {
         if made {
             self.insert(Entry::string(key, b"", None));
         }
+        self.look(key);
         let lookup = Lookup { touch: self.touch && !made, count: false };
         (self.live(key, lookup).expect("it was found or made just now"), made)
     }
@@ -229,6 +247,7 @@ impl Keys<'_> {
 
     /// Makes `key` hold the string `value`, whatever it held before.
     pub fn set_string(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
+        self.touch_watched(key);
         let (hash, now) = (self.hash(key), self.now);
         let Keyspace { dbs, access, random, .. } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
@@ -263,24 +282,39 @@ impl Keys<'_> {
 
     /// Puts a new entry in, in place of the one with the same key if there is one.
     pub fn insert(&mut self, mut entry: Entry) {
+        self.touch_watched(entry.key());
         entry.set_access(self.space.access.fresh(self.now));
         self.put(entry);
     }
 
     /// As [`Keys::insert`], for an entry that keeps its history of access: RENAME, MOVE.
     pub fn adopt(&mut self, entry: Entry) {
+        self.touch_watched(entry.key());
         self.put(entry);
     }
 
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let entry = self.lend(key)?;
+        self.touch_watched(key);
+        Some(entry)
+    }
+
+    /// Takes an entry out that will come back by [`Keys::take_back`]: nobody takes it for a change.
+    pub fn lend(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
         let entry = self.space.dbs[self.db].remove(hash, key)?;
         self.space.publish(self.db);
         if entry.expire_at().is_some_and(|at| self.now > at) {
             self.space.stats.expired_keys.add(1);
+            self.touch_watched(key);
             return None;
         }
         Some(entry)
+    }
+
+    /// Puts an entry back that was lent.
+    pub fn take_back(&mut self, entry: Entry) {
+        self.put(entry);
     }
 
     /// Sets or takes away the time to live; `false` when there is no such key.
@@ -290,6 +324,7 @@ impl Keys<'_> {
         };
         entry.set_expire(at);
         drop(entry);
+        self.touch_watched(key);
         self.space.publish(self.db);
         true
     }
@@ -297,6 +332,12 @@ impl Keys<'_> {
     /// Records that the command changed `n` things; every change is counted, none twice.
     pub fn changed(&mut self, n: u64) {
         self.space.stats.changes.add(n);
+        if self.looked
+            && n > 0
+            && let Some(watches) = &mut self.space.watches
+        {
+            watches.touch_looked_at();
+        }
     }
 
     /// Shows one bucket of entries, expired ones too, and gives the next position, 0 after the last.
@@ -328,6 +369,9 @@ impl Keys<'_> {
     /// Empties a database in no time: the memory is given back later, see
     /// [`Keyspace::free_step`]. Gives how many keys there were.
     pub fn flush(&mut self, db: usize) -> usize {
+        if self.space.watches.is_some() {
+            self.touch_present(db, db);
+        }
         let fresh = Table::with_hasher(self.space.hasher.clone());
         let old = std::mem::replace(&mut self.space.dbs[db], fresh);
         let keys = old.len();
@@ -345,6 +389,10 @@ impl Keys<'_> {
 
     /// Each of two databases gets the keys of the other.
     pub fn swap(&mut self, a: usize, b: usize) {
+        if self.space.watches.is_some() && a != b {
+            self.touch_present(a, b);
+            self.touch_present(b, a);
+        }
         self.space.dbs.swap(a, b);
         self.space.publish(a);
         self.space.publish(b);
@@ -376,13 +424,16 @@ impl Keys<'_> {
     #[inline]
     fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        let Keyspace { dbs, access, random, stats, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, stats, watches, .. } = &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
         if let Some(entry) = found.take_if(|entry| entry.expire_at().is_some_and(|at| now > at)) {
             entry.remove();
             stats.per_db[db].keys.sub(1);
             stats.per_db[db].expires.sub(1);
             stats.expired_keys.add(1);
+            if let Some(watches) = watches {
+                watches.touch(db, key);
+            }
         }
         if let Some(entry) = &mut found
             && lookup.touch

@@ -7,11 +7,15 @@ mod access;
 mod cx;
 mod expire;
 mod keyspace;
+mod lend;
 mod slot;
+mod watch;
+mod watching;
 
 pub use access::Access;
 pub use cx::Cx;
 pub use keyspace::{Expiry, Keys, Keyspace};
+pub use lend::{Parcel, Tables};
 pub use slot::{SLOTS, SlotTable, slot_of};
 
 use crate::metrics::ShardStats;

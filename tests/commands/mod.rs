@@ -12,3 +12,4 @@ mod keys;
 mod scan;
 mod server;
 mod strings;
+mod transactions;

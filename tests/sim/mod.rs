@@ -10,6 +10,8 @@ use corelane::rt::sim::{self, Simulation};
 use corelane::server::workers;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+mod transactions;
+
 /// Steps after which a run counts as stuck.
 const STEPS: usize = 2_000_000;
 

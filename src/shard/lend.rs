@@ -1,0 +1,139 @@
+//! Keys on their way to another shard and back: some of them, or all.
+//!
+//! ```text
+//!   owner     pack ──────────────────────────────> accept
+//!   borrower         unpack, commands, repack ──────^
+//! ```
+//!
+//! Lending is no change, so those who watch a key must not see it. What happens to the key at the
+//! borrower they must see: there a tracker watches in their place, and the parcel brings back what it saw.
+
+use super::keyspace::{Keyspace, Table};
+use super::watch::Watches;
+use crate::data::entry::Entry;
+
+/// Keys of one shard in the hands of another.
+#[derive(Default)]
+pub struct Parcel {
+    pub keys: Vec<Box<[u8]>>,
+    /// The entries of these keys with their databases.
+    entries: Vec<(usize, Entry)>,
+    tracked: Vec<Tracked>,
+}
+
+/// A key that is watched at its owner.
+struct Tracked {
+    db: usize,
+    key: Box<[u8]>,
+    /// Who watches it at the borrower.
+    tracker: u64,
+    changed: bool,
+}
+
+/// All keys of one shard, with those who watch them.
+pub struct Tables {
+    dbs: Vec<Table>,
+    hasher: ahash::RandomState,
+    watches: Option<Box<Watches>>,
+    active_expire: bool,
+}
+
+impl Parcel {
+    pub fn new(keys: Vec<Box<[u8]>>) -> Parcel {
+        Parcel { keys, ..Parcel::default() }
+    }
+}
+
+impl Keyspace {
+    /// At the owner: the entries leave.
+    pub fn pack(&mut self, parcel: &mut Parcel, now: i64) {
+        self.take_out(parcel, now);
+        if self.watches_any() {
+            for db in 0..self.dbs.len() {
+                let watched = parcel.keys.iter().filter(|key| self.is_watched(db, key));
+                parcel.tracked.extend(watched.map(|key| Tracked {
+                    db,
+                    key: key.clone(),
+                    tracker: 0,
+                    changed: false,
+                }));
+            }
+        }
+    }
+
+    /// At the borrower: the entries are as if they were its own, until [`Keyspace::repack`].
+    pub fn unpack(&mut self, parcel: &mut Parcel, now: i64) {
+        self.put_in(parcel, now);
+        for tracked in &mut parcel.tracked {
+            self.trackers += 1;
+            // Clients' ids begin at the other end.
+            tracked.tracker = u64::MAX - self.trackers;
+            let watches = self.watches.get_or_insert_default();
+            watches.add(tracked.tracker, tracked.db, &tracked.key);
+        }
+    }
+
+    /// At the borrower: what has become of the entries is ready to go back, or to be unpacked again.
+    pub fn repack(&mut self, parcel: &mut Parcel, now: i64) {
+        for tracked in &mut parcel.tracked {
+            tracked.changed |= self.unwatch(tracked.tracker, now);
+        }
+        self.take_out(parcel, now);
+    }
+
+    /// At the owner: the entries are back.
+    pub fn accept(&mut self, parcel: &mut Parcel, now: i64) {
+        self.put_in(parcel, now);
+        if let Some(watches) = &mut self.watches {
+            let changed = parcel.tracked.iter().filter(|tracked| tracked.changed);
+            changed.for_each(|tracked| watches.touch(tracked.db, &tracked.key));
+        }
+    }
+
+    fn take_out(&mut self, parcel: &mut Parcel, now: i64) {
+        for db in 0..self.dbs.len() {
+            let mut own = self.keys(db, now, false);
+            if !own.is_empty() {
+                let lent = parcel.keys.iter().filter_map(|key| Some((db, own.lend(key)?)));
+                parcel.entries.extend(lent);
+            }
+        }
+    }
+
+    fn put_in(&mut self, parcel: &mut Parcel, now: i64) {
+        for (db, entry) in parcel.entries.drain(..) {
+            self.keys(db, now, false).take_back(entry);
+        }
+    }
+
+    /// Gives all keys away. Until they are back no command may run here.
+    pub fn lend_all(&mut self) -> Tables {
+        let empty = |_| Table::with_hasher(self.hasher.clone());
+        let mut tables = Tables {
+            dbs: (0..self.dbs.len()).map(empty).collect(),
+            hasher: self.hasher.clone(),
+            watches: None,
+            active_expire: false,
+        };
+        self.swap_parts(&mut tables);
+        tables
+    }
+
+    /// Has commands run on the given keys instead of the own ones, or again on the own ones.
+    pub fn exchange(&mut self, tables: &mut Tables) {
+        self.swap_parts(tables);
+        (0..self.dbs.len()).for_each(|db| self.publish(db));
+    }
+
+    /// All keys are back.
+    pub fn accept_all(&mut self, mut tables: Tables) {
+        self.exchange(&mut tables);
+    }
+
+    fn swap_parts(&mut self, tables: &mut Tables) {
+        std::mem::swap(&mut self.dbs, &mut tables.dbs);
+        std::mem::swap(&mut self.hasher, &mut tables.hasher);
+        std::mem::swap(&mut self.watches, &mut tables.watches);
+        std::mem::swap(&mut self.active_expire, &mut tables.active_expire);
+    }
+}
