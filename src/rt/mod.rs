@@ -17,6 +17,7 @@
 mod bell;
 mod executor;
 mod listen;
+mod peer;
 mod probe;
 mod signals;
 pub mod sim;
@@ -25,11 +26,11 @@ mod uring;
 pub use bell::{Bell, Bells};
 pub use executor::{on_core, usable_cores};
 pub use listen::{ListenOptions, Listener, tcp_listener, unix_listener};
+pub use peer::Peer;
 pub use probe::{check_host, raise_descriptors};
 pub use signals::Signals;
 pub use uring::Driver;
 
-pub use crate::session::Peer;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 

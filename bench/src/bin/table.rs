@@ -1,6 +1,6 @@
 //! Micro-benchmark of the keyspace's table and entry, without server or network.
 //!
-//! `cargo run --release -p corelane-bench --bin table -- [corelane|hashbrown] [keys] [value bytes]`
+//! `cargo run --release -p corelane-bench --bin table -- [corelane|hashbrown|grow|grow-hashbrown] [keys] [value bytes]`
 //!
 //! Prints CPU nanoseconds per operation and resident bytes per key. `hashbrown` does the same
 //! with `HashMap<Box<[u8]>, Box<[u8]>>` as a yardstick. `--features jemalloc` uses that allocator
@@ -216,29 +216,43 @@ fn in_batches<S: Store>(store: &S, keys: usize) {
     }
 }
 
-/// The longest single inserts while a store grows from nothing. The second time, most memory is
-/// mapped already, so page faults are the difference.
+/// Page faults of this thread so far.
+fn page_faults() -> i64 {
+    // SAFETY: all zeros is a valid rusage, and the pointer is to that.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage.ru_minflt + usage.ru_majflt
+    }
+}
+
+/// The longest single inserts while a store grows from nothing: those in which the kernel had to
+/// map memory, and those that are the store's own work.
 fn measure_growth<S: Store>(keys: usize, value_len: usize) {
     let value = vec![b'x'; value_len];
-    for round in ["memory fresh", "memory mapped"] {
-        let mut store = S::default();
-        let mut longest = [0; 3];
-        let mut over_20_us = 0;
-        for n in 0..keys {
-            let key = key(n);
-            let start = cpu_ns();
-            store.insert(&key, &value);
-            let spent = cpu_ns() - start;
-            over_20_us += usize::from(spent > 20_000);
-            if spent > longest[0] {
-                longest[0] = spent;
-                longest.sort_unstable();
-            }
+    let mut store = S::default();
+    let (mut faulting, mut own) = (Vec::new(), Vec::new());
+    for n in 0..keys {
+        let key = key(n);
+        let faults = page_faults();
+        let start = cpu_ns();
+        store.insert(&key, &value);
+        let spent = cpu_ns() - start;
+        if spent > 5_000 {
+            let list = if page_faults() == faults { &mut own } else { &mut faulting };
+            list.push(spent / 1000);
         }
-        let [third, second, first] = longest.map(|ns| ns as f64 / 1000.0);
+    }
+    for (name, mut list) in [("own work", own), ("page fault", faulting)] {
+        list.sort_unstable_by(|a, b| b.cmp(a));
+        let above = |us| list.iter().filter(|&&spent| spent >= us).count();
         println!(
-            "  0 to {keys} keys, {round}: longest inserts {first:.1} {second:.1} {third:.1} us, \
-             {over_20_us} above 20 us"
+            "  0 to {keys} keys, {name}: longest inserts {:?} us; {} of 5 us or more, {} of 20, \
+             {} of 100",
+            &list[..list.len().min(5)],
+            list.len(),
+            above(20),
+            above(100),
         );
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The buffer group's number on a ring; there is one.
 pub(super) const GROUP: u16 = 0;
-const COUNT: u16 = 256;
+const COUNT: u16 = 128;
 /// Bytes; Redis reads as much at once.
 const SIZE: usize = 16 << 10;
 
