@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Commands whose replies depend on nothing but the data, and which mutate into nothing harmful.
 const COMMANDS: &[&str] = &[
     "PING",
-    "PING hello",
+    "PING hi",
     "ECHO abc",
     "SET k v",
     "SET k v NX GET",
