@@ -3,6 +3,7 @@
 use corelane::config::{Invocation, LogFormat, LogLevel, Values, parse};
 use corelane::error::Fatal;
 use std::fs::OpenOptions;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use tracing_subscriber::filter::LevelFilter;
@@ -63,7 +64,7 @@ fn start_logs(config: &Values) -> Result<(), Fatal> {
         }
     };
     match (config.log_format, to_file) {
-        (LogFormat::Human, None) => builder.init(),
+        (LogFormat::Human, None) => builder.with_ansi(std::io::stdout().is_terminal()).init(),
         (LogFormat::Json, None) => builder.json().init(),
         (LogFormat::Human, Some(file)) => {
             builder.with_ansi(false).with_writer(Mutex::new(file)).init();

@@ -61,7 +61,7 @@ impl Worker {
         }
         let mut own = self.answer(io, &question);
         // The asker itself is not in the worker's list while it is being served.
-        self.visit(io, token, conn, &question, &mut own);
+        self.visit(io, token, conn, &question, &mut own, true);
         let answers = vec![own];
         conn.operation = Some(Operation::Asking { question, waiting: shards - 1, answers });
         self.finish_asking(conn);
