@@ -128,7 +128,16 @@ fn auth_with_a_password_set() {
         replies
     });
     for (redis, ours) in transcripts[0].iter().zip(&transcripts[1]) {
-        assert_eq!(redis, ours);
+        // 7.2 names the protocol's version in this text, 7.0 did not.
+        let redis = redis
+            .replace("otherwise the HELLO AUTH <user>", "otherwise the HELLO <proto> AUTH <user>");
+        assert_eq!(
+            redis,
+            ours.replace(
+                "otherwise the HELLO AUTH <user>",
+                "otherwise the HELLO <proto> AUTH <user>"
+            )
+        );
     }
 }
 
