@@ -247,6 +247,11 @@ fn integer(line: &[u8]) -> Option<i64> {
     }
 }
 
+/// What ends a word without quotes; fewer than separate words, as in Redis.
+fn ends_word(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0)
+}
+
 /// Splits `buffer[start..end]` into words, unescaping quoted ones in place.
 ///
 /// `false` on unbalanced quotes or when a closing quote is not followed by a space.
@@ -264,8 +269,7 @@ fn split_words(buffer: &mut [u8], start: usize, end: usize, spans: &mut Vec<Span
         loop {
             match buffer[..end].get(read) {
                 None => break,
-                Some(&b) if is_space(b) => break,
-                Some(0) => break,
+                Some(&b) if ends_word(b) => break,
                 Some(&quote @ (b'"' | b'\'')) => {
                     match unquote(buffer, read + 1, end, quote, &mut write) {
                         Some(next) => read = next,
@@ -388,6 +392,8 @@ mod tests {
         assert_eq!(quoted, Ok(vec![b"set".to_vec(), b"aA\n b".to_vec(), b"it's".to_vec()]));
         assert_eq!(words(b"set \"a\r\n"), Err(ProtocolError::UnbalancedQuotes));
         assert_eq!(words(b"set \"a\"b\r\n"), Err(ProtocolError::UnbalancedQuotes));
+        let odd = words(b"\x0b a\x0bb \"c\"\x0bd\n");
+        assert_eq!(odd, Ok(vec![b"a\x0bb".to_vec(), b"c".to_vec(), b"d".to_vec()]));
     }
 
     #[test]
