@@ -13,14 +13,15 @@ use super::{
     row::Turn,
     values::Values,
 };
+use crate::error::shown;
 
 /// An error reply's line, with its code and without the protocol's framing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CmdErrorText(pub String);
+pub struct CmdErrorText(pub Vec<u8>);
 
 impl fmt::Display for CmdErrorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 
@@ -100,10 +101,8 @@ impl Config {
         for (name, _) in pairs {
             let row = find(name).filter(|row| row.mutability != Mutability::FileOnly);
             let Some(row) = row else {
-                return Err(CmdErrorText(one_line(&format!(
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
-                    String::from_utf8_lossy(name)
-                ))));
+                let text = b"ERR Unknown option or number of arguments for CONFIG SET - '";
+                return Err(one_line(&[text, shown(name, usize::MAX), b"'"]));
             };
             match row.mutability {
                 Mutability::Immutable => return Err(failed(name, "can't set immutable config")),
@@ -151,15 +150,19 @@ fn set_one(row: &Row, values: &mut Values, value: &[u8]) -> Result<(), String> {
 }
 
 fn failed(name: &[u8], reason: &str) -> CmdErrorText {
-    let name = String::from_utf8_lossy(name);
-    CmdErrorText(one_line(&format!(
-        "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
-    )))
+    one_line(&[
+        b"ERR CONFIG SET failed (possibly related to argument '",
+        shown(name, usize::MAX),
+        b"') - ",
+        reason.as_bytes(),
+    ])
 }
 
 /// A reply's error is one line, whatever the client put into a name.
-fn one_line(text: &str) -> String {
-    text.replace(['\r', '\n'], " ")
+fn one_line(parts: &[&[u8]]) -> CmdErrorText {
+    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let text = parts.concat();
+    CmdErrorText(text.iter().map(|byte| if is_break(byte) { b' ' } else { *byte }).collect())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::time::Duration;
 fn config_get_and_set() {
     everywhere(
         r#"
-        CONFIG SET maxmemory 100mb
         CONFIG GET maxmemory
         CONFIG SET maxmemory 0
         CONFIG SET timeout 10
