@@ -69,29 +69,31 @@ impl Change {
 impl Config {
     /// The options that match any of the patterns, each once, with their values.
     ///
-    /// A pattern without `*`, `?` and `[` is a name. Others go to `matcher`, which is asked with
-    /// the pattern in lower case, as the names are.
+    /// A pattern without `*`, `?` and `[` is a name, and is answered as it was written. Others go
+    /// to `matcher`, which is asked with the pattern in lower case, as the names are.
     pub fn get(
         &self,
         patterns: &[&[u8]],
         matcher: impl Fn(&[u8], &str) -> bool,
-    ) -> Vec<(&'static str, Vec<u8>)> {
-        let patterns: Vec<_> =
-            patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-        let wanted = |name: &str| {
-            patterns.iter().any(|pattern| {
-                if pattern.iter().any(|byte| b"*?[".contains(byte)) {
-                    matcher(pattern, name)
-                } else {
-                    pattern == name.as_bytes()
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let lower: Vec<_> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+        let wanted = |name: &'static str| {
+            let first = lower.iter().position(|pattern| {
+                match pattern.iter().any(|byte| b"*?[".contains(byte)) {
+                    true => matcher(pattern, name),
+                    false => pattern == name.as_bytes(),
                 }
-            })
+            });
+            let as_written = |at: usize| match lower[at] == name.as_bytes() {
+                true => patterns[at].to_vec(),
+                false => name.as_bytes().to_vec(),
+            };
+            first.map(as_written)
         };
         rows()
             .filter(|row| row.mutability != Mutability::FileOnly)
             .flat_map(|row| row.names().map(move |name| (name, row)))
-            .filter(|(name, _)| wanted(name))
-            .map(|(name, row)| (name, row.show(&self.values)))
+            .filter_map(|(name, row)| Some((wanted(name)?, row.show(&self.values))))
             .collect()
     }
 
@@ -183,10 +185,11 @@ mod tests {
         name.as_bytes().starts_with(&pattern[..star])
     }
 
-    fn get(config: &Config, patterns: &[&str]) -> Vec<(&'static str, String)> {
+    fn get(config: &Config, patterns: &[&str]) -> Vec<(String, String)> {
         let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
         let found = config.get(&patterns, prefix);
-        found.into_iter().map(|(name, value)| (name, String::from_utf8(value).unwrap())).collect()
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        found.into_iter().map(|(name, value)| (text(name), text(value))).collect()
     }
 
     #[test]
@@ -207,7 +210,7 @@ mod tests {
             ),
             ("set-proc-title", "yes"),
         ] {
-            assert_eq!(get(&config, &[name]), [(name, value.to_owned())]);
+            assert_eq!(get(&config, &[name]), [(name.to_owned(), value.to_owned())]);
         }
         assert!(get(&config, &["rename-command"]).is_empty());
         assert!(get(&config, &["slowlog-max-len", "nonsense"]).is_empty());
@@ -217,8 +220,8 @@ mod tests {
     fn get_takes_patterns_in_any_case_and_lists_each_option_once() {
         let config = Config::default();
         let found = get(&config, &["MAXMEMORY*", "maxmemory", "Port", "port"]);
-        let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["port", "maxmemory", "maxmemory-policy", "maxmemory-samples"]);
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["Port", "maxmemory", "maxmemory-policy", "maxmemory-samples"]);
         let shown = rows().filter(|row| row.mutability != Mutability::FileOnly).count();
         assert_eq!(get(&config, &["*"]).len(), shown);
     }

@@ -31,6 +31,11 @@ const NEWER: &[Newer] = &[
         why: "since 7.2 HELLO checks all of its options before the password",
     },
     Newer {
+        applies: |c| c.name() == "COMMAND" && c.upper(1).starts_with("GETKEYS") && c.0.len() == 3,
+        reply: command_getkeys,
+        why: "since 7.2 COMMAND GETKEYS takes a command without arguments",
+    },
+    Newer {
         applies: |c| c.name() == "CLIENT" && c.upper(1) == "NO-TOUCH",
         reply: client_no_touch,
         why: "CLIENT NO-TOUCH came with 7.2",
@@ -57,6 +62,17 @@ fn client_setinfo(cmd: &Cmd) -> Reply {
         ));
     }
     Reply::Simple(b"OK".to_vec())
+}
+
+/// Of a command that stands alone.
+fn command_getkeys(cmd: &Cmd) -> Reply {
+    match cmd.upper(2).as_str() {
+        "GET" | "SET" | "MSET" | "COPY" | "BITOP" => {
+            error("ERR Invalid number of arguments specified for command")
+        }
+        "PING" | "COMMAND" => error("ERR The command has no key arguments"),
+        _ => error("ERR Invalid command specified"),
+    }
 }
 
 fn client_no_touch(cmd: &Cmd) -> Reply {
