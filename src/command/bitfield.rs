@@ -218,8 +218,9 @@ fn change(cx: &mut Cx, key: &[u8], operations: &[Operation], last: usize) -> Res
 
 /// Runs one operation on a string that has room for it; whether it changed something.
 ///
-/// Saturation means the bound on the value's side. Redis differs in one corner: there SET of a
-/// value so far below zero that the distance to the bounds overflows 64 bits stores the maximum.
+/// Saturation means the bound on the value's side but for one corner, which is as in Redis: SET
+/// of a value so far below zero that its distance to the maximum overflows 64 bits stores the
+/// maximum.
 fn run(operation: Operation, bytes: &mut [u8], grown: bool, out: &mut Encoder) -> bool {
     let Operation { width, offset, action } = operation;
     let old = width.read(bytes, offset);
@@ -235,7 +236,13 @@ fn run(operation: Operation, bytes: &mut [u8], grown: bool, out: &mut Encoder) -
     let new = match overflow {
         _ if (width.min()..=width.max()).contains(&value) => value as i64,
         Overflow::Wrap => width.wrap(value),
-        Overflow::Saturate => value.clamp(width.min(), width.max()) as i64,
+        Overflow::Saturate => {
+            let is_far_below = i64::try_from(width.max() - value).is_err();
+            match action {
+                Action::Set(..) if is_far_below => width.max() as i64,
+                _ => value.clamp(width.min(), width.max()) as i64,
+            }
+        }
         Overflow::Fail => {
             out.null();
             return false;
@@ -298,6 +305,10 @@ mod tests {
         assert_eq!(reply, "*3\r\n:3\r\n:-2\r\n:3\r\n");
         let reply = bench.run("bitfield k overflow fail incrby u2 0 1 set i2 2 2 incrby u2 0 -1");
         assert_eq!(reply, "*3\r\n$-1\r\n$-1\r\n:2\r\n");
+        assert_eq!(
+            bench.run("bitfield far overflow sat set i8 0 -9223372036854775808 get i8 0"),
+            "*2\r\n:0\r\n:127\r\n"
+        );
         let reply = bench.run("bitfield new overflow fail set u2 8 4");
         assert_eq!(reply, "*1\r\n$-1\r\n");
         assert_eq!(bench.run("strlen new"), ":2\r\n");

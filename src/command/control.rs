@@ -48,7 +48,7 @@ impl Env {
 
 /// An error of the configuration as an error reply.
 pub fn reply(text: CmdErrorText) -> CmdError {
-    CmdError(text.0.into())
+    CmdError::of_bytes(text.0)
 }
 
 /// The context of a command on one client's state.

@@ -145,7 +145,7 @@ fn write_info(command: &Command, out: &mut Encoder) {
     command.tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
     out.set(command.keys.len());
     command.keys.iter().for_each(|spec| write_key_spec(spec, out));
-    match command.subcommands {
+    match command.listed_subcommands() {
         [] => out.set(0),
         subcommands => {
             out.array(subcommands.len());
@@ -303,7 +303,8 @@ fn write_docs(command: &Command, out: &mut Encoder) {
         ("complexity", command.complexity),
     ];
     texts.retain(|(_, text)| !text.is_empty());
-    let (has_arguments, has_subcommands) = (!arguments.is_empty(), !command.subcommands.is_empty());
+    let subcommands = command.listed_subcommands();
+    let (has_arguments, has_subcommands) = (!arguments.is_empty(), !subcommands.is_empty());
     let deprecated = if command.deprecated.is_some() { 3 } else { 0 };
     let len = texts.len() + deprecated + usize::from(has_arguments) + usize::from(has_subcommands);
     out.map(len);
@@ -323,8 +324,8 @@ fn write_docs(command: &Command, out: &mut Encoder) {
     }
     if has_subcommands {
         out.bulk(b"subcommands");
-        out.map(command.subcommands.len());
-        for subcommand in command.subcommands {
+        out.map(subcommands.len());
+        for subcommand in subcommands {
             out.bulk(subcommand.name.as_bytes());
             write_docs(subcommand, out);
         }
@@ -444,7 +445,7 @@ fn list(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     let mut names = Vec::new();
     for (_, id) in registry.named() {
         let command = registry.command(id);
-        let own = std::iter::once(command).chain(command.subcommands);
+        let own = std::iter::once(command).chain(command.listed_subcommands());
         names.extend(own.filter(|c| wanted(c)).map(|c| c.name));
     }
     cx.out.array(names.len());

@@ -40,7 +40,7 @@ pub use execute::{Caller, execute, execute_session};
 pub use help::help;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
-pub use spec::{ADMIN, NO_AUTH, READONLY, WRITE};
+pub use spec::{ADMIN, NO_AUTH, PLAIN, PROTECTED, READONLY, WRITE};
 pub use spec::{Command, Flags, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 
 /// The families, in the order in which COMMAND lists them.

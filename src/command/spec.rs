@@ -74,6 +74,12 @@ pub const MAY_REPLICATE: Flags = Flags(1 << 15);
 pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 16);
 pub const NO_MULTI: Flags = Flags(1 << 18);
 pub const ALLOW_BUSY: Flags = Flags(1 << 19);
+// Flags without a name are the server's own: COMMAND does not show them.
+/// Only for those whom `enable-debug-command` allows it.
+pub const PROTECTED: Flags = Flags(1 << 20);
+/// To clients a plain command that reads its own words: COMMAND lists no subcommands, and a wrong
+/// one gets another error.
+pub const PLAIN: Flags = Flags(1 << 21);
 
 /// Where a command's keys begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,6 +283,11 @@ fn no_handler(_: &mut Cx, _: Args) -> Result<(), CmdError> {
 }
 
 impl Command {
+    /// The subcommands that clients are told of.
+    pub fn listed_subcommands(&self) -> &'static [Command] {
+        if self.flags.has(PLAIN) { &[] } else { self.subcommands }
+    }
+
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
         self

@@ -7,8 +7,10 @@
 use super::conn::{Conn, KEPT_BUFFER};
 use super::worker::Worker;
 use crate::command::{
-    Caller, Command, CommandId, KeyShape, Merge, NO_AUTH, Run, Spread, Unknown, execute,
+    Caller, Command, CommandId, KeyShape, Merge, NO_AUTH, PLAIN, PROTECTED, Run, Spread, Unknown,
+    execute,
 };
+use crate::config::ProtectedAction;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Step};
 use crate::route::{Batch, Merging};
@@ -133,7 +135,7 @@ impl Worker {
                 }
                 Step::Error(error) => {
                     self.flush_batches();
-                    self.reply(conn, |out| out.error(&CmdError(error.text().into())));
+                    self.reply(conn, |out| out.error(&CmdError::of_bytes(error.text())));
                     conn.session.closing = true;
                     offset = buffer.len();
                     break;
@@ -245,20 +247,33 @@ impl Worker {
         found: &Result<CommandId, Unknown>,
     ) -> Result<CommandId, CmdError> {
         let registry = &self.shared.env.registry;
-        let id = match found {
-            Ok(id) => *id,
+        let (id, right) = match found {
+            Ok(id) => (*id, registry.command(*id).accepts(args.len())),
+            Err(Unknown::Words(id)) => (*id, false),
             Err(unknown) => return Err(registry.unknown_error(args, *unknown)),
         };
-        let command = registry.command(id);
-        let refused = if !command.accepts(args.len()) {
-            CmdError::wrong_arity(command.name)
-        } else if !conn.session.authenticated && !command.flags.has(NO_AUTH) {
+        let flags = registry.command(id).flags;
+        let refused = if flags.has(PROTECTED) && !self.may_use_protected(conn) {
+            NOT_ALLOWED
+        } else if !right && !flags.has(PLAIN) {
+            CmdError::wrong_arity(registry.command(id).name)
+        } else if !conn.session.authenticated && !flags.has(NO_AUTH) {
             CmdError::NO_AUTH
+        } else if !right {
+            registry.wrong_words(args)
         } else {
             return Ok(id);
         };
         self.shard.stats.per_command[id.0 as usize].rejected.add(1);
         Err(refused)
+    }
+
+    fn may_use_protected(&self, conn: &Conn) -> bool {
+        match self.limits.protected_commands {
+            ProtectedAction::Yes => true,
+            ProtectedAction::Local => conn.session.peer.is_local(),
+            ProtectedAction::No => false,
+        }
     }
 
     /// Runs a command whose keys are all on shard `owner`, or sends it there.
@@ -452,6 +467,12 @@ impl Worker {
         self.limits.output.hard > 0 && conn.output_len() as u64 > self.limits.output.hard
     }
 }
+
+const NOT_ALLOWED: CmdError = CmdError::fixed(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
+     run it from a local connection, otherwise you need to set this option in the configuration \
+     file, and then restart the server.",
+);
 
 /// Whether each key has as many arguments of its own as the others.
 fn evenly_spaced(indexes: &[u32], len: usize) -> bool {

@@ -6,7 +6,7 @@ use super::dispatch::Planned;
 use super::gather::Gathers;
 use super::mail::Message;
 use crate::command::Env;
-use crate::config::{EvictionPolicy, OutputLimit, Values};
+use crate::config::{EvictionPolicy, OutputLimit, ProtectedAction, Values};
 use crate::resp::Span;
 use crate::route::{Batch, Mailboxes};
 use crate::rt::{Bells, Handler, Io, Peer, Socket, Token};
@@ -46,6 +46,8 @@ pub(super) struct Limits {
     /// Clients from elsewhere are turned away.
     pub protected: bool,
     pub password: bool,
+    /// Who may use commands that can harm the server.
+    pub protected_commands: ProtectedAction,
     /// `hz`: the time between two rounds of background work.
     pub round_ms: i64,
 }
@@ -60,6 +62,7 @@ impl Limits {
             bulk_len_max: config.proto_max_bulk_len as usize,
             protected: config.protected_mode && config.requirepass.is_none(),
             password: config.requirepass.is_some(),
+            protected_commands: config.enable_debug_command,
             round_ms: 1000 / i64::from(config.hz.max(1)),
         }
     }
@@ -271,13 +274,9 @@ impl Worker {
 
     fn welcome(&self, peer: Peer) -> (Session, Option<&'static str>) {
         let id = self.shared.next_client.fetch_add(1, Ordering::Relaxed);
-        let stranger = match &peer {
-            Peer::Tcp { remote, .. } => !remote.ip().to_canonical().is_loopback(),
-            Peer::Unix { .. } => false,
-        };
         let refusal = if self.shared.connections.load(Ordering::Relaxed) >= self.limits.clients {
             Some("-ERR max number of clients reached\r\n")
-        } else if stranger && self.limits.protected {
+        } else if !peer.is_local() && self.limits.protected {
             Some(PROTECTED)
         } else {
             None

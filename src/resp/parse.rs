@@ -45,7 +45,7 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// Redis' text, with the `ERR` code.
-    pub fn text(&self) -> String {
+    pub fn text(&self) -> Vec<u8> {
         let what = match self {
             ProtocolError::TooBigInline => "too big inline request",
             ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
@@ -54,12 +54,15 @@ impl ProtocolError {
             ProtocolError::UnauthenticatedMultibulk => "unauthenticated multibulk length",
             ProtocolError::TooBigBulkCount => "too big bulk count string",
             ProtocolError::ExpectedDollar(got) => {
-                return format!("ERR Protocol error: expected '$', got '{}'", *got as char);
+                let text: &[u8] = b"ERR Protocol error: expected '$', got '";
+                // As in Redis a NUL is where the text ends.
+                let end: &[u8] = if *got == 0 { b"" } else { &[*got, b'\''] };
+                return [text, end].concat();
             }
             ProtocolError::InvalidBulk => "invalid bulk length",
             ProtocolError::UnauthenticatedBulk => "unauthenticated bulk length",
         };
-        format!("ERR Protocol error: {what}")
+        format!("ERR Protocol error: {what}").into_bytes()
     }
 }
 
