@@ -128,7 +128,8 @@ impl ShardStats {
     /// Counts an error reply.
     pub fn count_error(&self, error: &CmdError) {
         let code = error.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
-        let at = ERROR_CODES.iter().position(|own| own.as_bytes() == code).unwrap_or(ERROR_CODES.len());
+        let at =
+            ERROR_CODES.iter().position(|own| own.as_bytes() == code).unwrap_or(ERROR_CODES.len());
         self.error_replies.add(1);
         self.per_error[at].add(1);
     }

@@ -44,25 +44,22 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Redis' text, with the `ERR` code.
+    /// Redis' text, with the `ERR` code; bytes, since one repeats what the client sent.
     pub fn text(&self) -> Vec<u8> {
-        let what = match self {
-            ProtocolError::TooBigInline => "too big inline request",
-            ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
-            ProtocolError::TooBigMultibulkCount => "too big mbulk count string",
-            ProtocolError::InvalidMultibulk => "invalid multibulk length",
-            ProtocolError::UnauthenticatedMultibulk => "unauthenticated multibulk length",
-            ProtocolError::TooBigBulkCount => "too big bulk count string",
+        let what: &[u8] = match self {
+            ProtocolError::TooBigInline => b"too big inline request",
+            ProtocolError::UnbalancedQuotes => b"unbalanced quotes in request",
+            ProtocolError::TooBigMultibulkCount => b"too big mbulk count string",
+            ProtocolError::InvalidMultibulk => b"invalid multibulk length",
+            ProtocolError::UnauthenticatedMultibulk => b"unauthenticated multibulk length",
+            ProtocolError::TooBigBulkCount => b"too big bulk count string",
             ProtocolError::ExpectedDollar(got) => {
-                let text: &[u8] = b"ERR Protocol error: expected '$', got '";
-                // As in Redis a NUL is where the text ends.
-                let end: &[u8] = if *got == 0 { b"" } else { &[*got, b'\''] };
-                return [text, end].concat();
+                return [b"ERR Protocol error: expected '$', got '", &[*got][..], b"'"].concat();
             }
-            ProtocolError::InvalidBulk => "invalid bulk length",
-            ProtocolError::UnauthenticatedBulk => "unauthenticated bulk length",
+            ProtocolError::InvalidBulk => b"invalid bulk length",
+            ProtocolError::UnauthenticatedBulk => b"unauthenticated bulk length",
         };
-        format!("ERR Protocol error: {what}").into_bytes()
+        [b"ERR Protocol error: ", what].concat()
     }
 }
 
