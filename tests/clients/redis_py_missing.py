@@ -32,6 +32,11 @@ def pytest_runtest_call(item):
     skip_when_missing((yield))
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item):
+    skip_when_missing((yield))
+
+
 def pytest_terminal_summary(terminalreporter):
     if missing:
         names = ", ".join(f"{name} {count}" for name, count in missing.most_common())
