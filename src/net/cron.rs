@@ -7,8 +7,8 @@ use crate::clock;
 use crate::rt::Io;
 use std::time::Duration;
 
-/// Connections looked at in one round for `timeout`.
-const IDLE_ROUND: usize = 256;
+/// Connections looked at in one round, at least.
+const CONNS_ROUND: usize = 256;
 /// Longest piece of expiry work between two turns of the loop.
 const EXPIRE_SLICE: Duration = Duration::from_micros(500);
 /// Entries of flushed databases freed in one turn.
@@ -23,8 +23,8 @@ pub(super) struct Background {
     expire_budget: Duration,
     /// Expiry stopped because its slice was over, not because it was done.
     expire_more: bool,
-    /// Where the walk for idle connections goes on.
-    idle_walk: usize,
+    /// Where the walk over the connections goes on.
+    conn_walk: usize,
 }
 
 impl Worker {
@@ -42,7 +42,7 @@ impl Worker {
             self.background.next_round = self.now + round_ms;
             self.background.expire_budget = self.expire_budget();
             self.background.expire_more = true;
-            self.release_idle(io);
+            self.look_at_conns(io);
         }
         if self.background.expire_more {
             self.expire_slice();
@@ -66,17 +66,25 @@ impl Worker {
         self.more |= self.background.expire_more;
     }
 
-    /// Looks at some of the connections and closes those that have been silent for too long.
-    fn release_idle(&mut self, io: &mut dyn Io) {
+    /// Looks at some of the connections: closes those that have been silent for too long, and has
+    /// those that are owed too much looked at although nothing happens to them.
+    fn look_at_conns(&mut self, io: &mut dyn Io) {
         let silence_ms = i64::from(self.limits.timeout_s) * 1000;
-        if silence_ms == 0 {
+        if silence_ms == 0 && self.limits.output.soft == 0 {
             return;
         }
         let slots = self.conn_slots();
-        for _ in 0..slots.min(IDLE_ROUND) {
-            self.background.idle_walk = (self.background.idle_walk + 1) % slots;
-            let Some((token, conn)) = self.conn_at(self.background.idle_walk) else { continue };
-            if self.now - conn.session.active_at > silence_ms && conn.is_quiet() {
+        // All of them within a second, as in Redis.
+        let round = CONNS_ROUND.max(slots * self.limits.round_ms as usize / 1000);
+        for _ in 0..slots.min(round) {
+            self.background.conn_walk = (self.background.conn_walk + 1) % slots;
+            let Some((token, conn)) = self.conn_at(self.background.conn_walk) else { continue };
+            if conn.over_soft_limit_since.is_some() {
+                self.mark(token);
+            } else if silence_ms > 0
+                && self.now - conn.session.active_at > silence_ms
+                && conn.waits_for_peer()
+            {
                 tracing::debug!(client = conn.session.id, "closing a client that has been idle");
                 if let Some(conn) = self.take(token) {
                     self.drop_conn(io, token, conn);
