@@ -255,9 +255,9 @@ fn kind(word: &[u8]) -> Result<&'static str, CmdError> {
         ("master", "master"),
     ];
     let found = KINDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
-    found.map(|(_, kind)| *kind).ok_or_else(|| {
-        CmdError::err_of(&[b"Unknown client type '", shown(word, usize::MAX), b"'"])
-    })
+    found
+        .map(|(_, kind)| *kind)
+        .ok_or_else(|| CmdError::err_of(&[b"Unknown client type '", shown(word, usize::MAX), b"'"]))
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn flushall(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn flush(cx: &mut Cx, args: Args, dbs: std::ops::Range<usize>) -> Result<(), CmdError> {
     let wait = match args.len() {
-        1 => true,
+        1 => !cx.settings.lazy_flush,
         2 if args.is(1, "sync") => true,
         2 if args.is(1, "async") => false,
         _ => return Err(CmdError::SYNTAX),

@@ -81,6 +81,7 @@ impl Worker {
                 let config = self.shared.env.config();
                 self.limits = Limits::new(&config);
                 self.shard.configure(shard_settings(&config));
+                io.set_keepalive(self.limits.keepalive_s);
             }
             Question::ResetStats => self.shard.stats.reset(),
         }

@@ -4,11 +4,14 @@
 
 use super::worker::Worker;
 use crate::clock;
+use crate::metrics::Rates;
 use crate::rt::Io;
 use std::time::Duration;
 
-/// Connections looked at in one round for `timeout`.
+/// Connections looked at in one round for `timeout`; with `dynamic-hz` more of them mean more
+/// rounds.
 const IDLE_ROUND: usize = 256;
+const HZ_MAX: u32 = 500;
 /// Longest piece of expiry work between two turns of the loop.
 const EXPIRE_SLICE: Duration = Duration::from_micros(500);
 /// Entries of flushed databases freed in one turn.
@@ -25,6 +28,7 @@ pub(super) struct Background {
     expire_more: bool,
     /// Where the walk for idle connections goes on.
     idle_walk: usize,
+    rates: Rates,
 }
 
 impl Worker {
@@ -35,7 +39,7 @@ impl Worker {
 
     /// Begins a round when it is time, and does a slice of what is under way.
     pub(super) fn work_in_background(&mut self, io: &mut dyn Io) {
-        let round_ms = self.limits.round_ms;
+        let round_ms = self.round_ms();
         let due = self.now >= self.background.next_round;
         // A clock that was set back must not stop the rounds.
         if due || self.background_wait() > round_ms {
@@ -43,6 +47,7 @@ impl Worker {
             self.background.expire_budget = self.expire_budget();
             self.background.expire_more = true;
             self.release_idle(io);
+            self.background.rates.sample(self.now, &self.shard.stats);
         }
         if self.background.expire_more {
             self.expire_slice();
@@ -50,10 +55,20 @@ impl Worker {
         self.more |= self.shard.keyspace.free_step(FREE_SLICE);
     }
 
+    /// The time between two rounds.
+    fn round_ms(&self) -> i64 {
+        let mut hz = self.limits.hz.max(1);
+        while self.limits.dynamic_hz && self.conn_slots() / hz as usize > IDLE_ROUND && hz < HZ_MAX
+        {
+            hz = (hz * 2).min(HZ_MAX);
+        }
+        i64::from(1000 / hz)
+    }
+
     /// As in Redis: a quarter of the CPU, and two hundredths more for each step of effort above 1.
     fn expire_budget(&self) -> Duration {
         let percent = 25 + 2 * (self.shard.settings.expire_effort.clamp(1, 10) - 1);
-        Duration::from_millis(self.limits.round_ms as u64) * percent / 100
+        Duration::from_millis(self.round_ms() as u64) * percent / 100
     }
 
     fn expire_slice(&mut self) {
