@@ -152,6 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn a_flush_waits_unless_it_may_be_lazy() {
+        for (lazy, command, waits) in [
+            (false, "FLUSHALL", true),
+            (true, "FLUSHALL", false),
+            (true, "FLUSHALL SYNC", true),
+            (false, "FLUSHALL ASYNC", false),
+        ] {
+            let mut bench = Bench::new();
+            bench.shard.settings.lazy_flush = lazy;
+            (0..100).for_each(|n| drop(bench.run(&format!("SET {n} v"))));
+            assert_eq!(bench.run(command), "+OK\r\n");
+            assert_eq!(bench.shard.keyspace.table_memory() == 0, waits, "{lazy} {command}");
+        }
+    }
+
+    #[test]
     fn swapped_databases_keep_their_counts() {
         let mut bench = filled(10);
         bench.run("DEL 5");
