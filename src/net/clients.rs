@@ -43,7 +43,7 @@ impl Worker {
                 let written = shared.env.config().rewrite();
                 self.reply_to_command(conn, |out| match written {
                     Ok(()) => out.ok(),
-                    Err(error) => out.error(&CmdError(error.0.into())),
+                    Err(error) => out.error(&CmdError::of_bytes(error.0)),
                 });
             }
             Control::ResetStats => self.ask(io, token, conn, Question::ResetStats),
@@ -81,6 +81,7 @@ impl Worker {
                 let config = self.shared.env.config();
                 self.limits = Limits::new(&config);
                 self.shard.configure(shard_settings(&config));
+                io.set_keepalive(self.limits.keepalive_s);
             }
             Question::ResetStats => self.shard.stats.reset(),
         }

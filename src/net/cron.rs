@@ -4,11 +4,13 @@
 
 use super::worker::Worker;
 use crate::clock;
+use crate::metrics::Rates;
 use crate::rt::Io;
 use std::time::Duration;
 
-/// Connections looked at in one round, at least.
+/// Connections looked at in one round, at least; with `dynamic-hz` more of them mean more rounds.
 const CONNS_ROUND: usize = 256;
+const HZ_MAX: u32 = 500;
 /// Longest piece of expiry work between two turns of the loop.
 const EXPIRE_SLICE: Duration = Duration::from_micros(500);
 /// Entries of flushed databases freed in one turn.
@@ -25,6 +27,7 @@ pub(super) struct Background {
     expire_more: bool,
     /// Where the walk over the connections goes on.
     conn_walk: usize,
+    rates: Rates,
 }
 
 impl Worker {
@@ -35,7 +38,7 @@ impl Worker {
 
     /// Begins a round when it is time, and does a slice of what is under way.
     pub(super) fn work_in_background(&mut self, io: &mut dyn Io) {
-        let round_ms = self.limits.round_ms;
+        let round_ms = self.round_ms();
         let due = self.now >= self.background.next_round;
         // A clock that was set back must not stop the rounds.
         if due || self.background_wait() > round_ms {
@@ -43,6 +46,7 @@ impl Worker {
             self.background.expire_budget = self.expire_budget();
             self.background.expire_more = true;
             self.look_at_conns(io);
+            self.background.rates.sample(self.now, &self.shard.stats);
         }
         if self.background.expire_more {
             self.expire_slice();
@@ -50,10 +54,20 @@ impl Worker {
         self.more |= self.shard.keyspace.free_step(FREE_SLICE);
     }
 
+    /// The time between two rounds.
+    fn round_ms(&self) -> i64 {
+        let mut hz = self.limits.hz.max(1);
+        while self.limits.dynamic_hz && self.conn_slots() / hz as usize > CONNS_ROUND && hz < HZ_MAX
+        {
+            hz = (hz * 2).min(HZ_MAX);
+        }
+        i64::from(1000 / hz)
+    }
+
     /// As in Redis: a quarter of the CPU, and two hundredths more for each step of effort above 1.
     fn expire_budget(&self) -> Duration {
         let percent = 25 + 2 * (self.shard.settings.expire_effort.clamp(1, 10) - 1);
-        Duration::from_millis(self.limits.round_ms as u64) * percent / 100
+        Duration::from_millis(self.round_ms() as u64) * percent / 100
     }
 
     fn expire_slice(&mut self) {
@@ -75,7 +89,7 @@ impl Worker {
         }
         let slots = self.conn_slots();
         // All of them within a second, as in Redis.
-        let round = CONNS_ROUND.max(slots * self.limits.round_ms as usize / 1000);
+        let round = CONNS_ROUND.max(slots * self.round_ms() as usize / 1000);
         for _ in 0..slots.min(round) {
             self.background.conn_walk = (self.background.conn_walk + 1) % slots;
             let Some((token, conn)) = self.conn_at(self.background.conn_walk) else { continue };

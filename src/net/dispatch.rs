@@ -210,7 +210,7 @@ impl Worker {
         let limits = Limits {
             bulk_len_max: self.limits.bulk_len_max,
             multibulk_max: MULTIBULK_MAX,
-            authenticated: conn.session.authenticated,
+            authenticated: !self.is_stranger(conn),
         };
         // A stranger's next request may be read under other limits.
         let ahead = if limits.authenticated { AHEAD } else { 1 };
@@ -315,7 +315,7 @@ impl Worker {
             NOT_ALLOWED
         } else if !right && !flags.has(PLAIN) {
             CmdError::wrong_arity(registry.command(id).name)
-        } else if !conn.session.authenticated && !flags.has(NO_AUTH) {
+        } else if self.is_stranger(conn) && !flags.has(NO_AUTH) {
             CmdError::NO_AUTH
         } else if !right {
             registry.wrong_words(args)
@@ -324,6 +324,11 @@ impl Worker {
         };
         self.shard.stats.per_command[id.0 as usize].rejected.add(1);
         Err(refused)
+    }
+
+    /// Whether the client has still to give the password.
+    fn is_stranger(&self, conn: &Conn) -> bool {
+        self.limits.password && !conn.session.authenticated
     }
 
     fn may_use_protected(&self, conn: &Conn) -> bool {

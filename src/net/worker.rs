@@ -48,8 +48,11 @@ pub(super) struct Limits {
     pub password: bool,
     /// Who may use commands that can harm the server.
     pub protected_commands: ProtectedAction,
-    /// `hz`: the time between two rounds of background work.
-    pub round_ms: i64,
+    /// Rounds of background work a second.
+    pub hz: u32,
+    /// More rounds when there are many connections.
+    pub dynamic_hz: bool,
+    pub keepalive_s: u32,
 }
 
 impl Limits {
@@ -63,7 +66,9 @@ impl Limits {
             protected: config.protected_mode && config.requirepass.is_none(),
             password: config.requirepass.is_some(),
             protected_commands: config.enable_debug_command,
-            round_ms: 1000 / i64::from(config.hz.max(1)),
+            hz: config.hz,
+            dynamic_hz: config.dynamic_hz,
+            keepalive_s: config.tcp_keepalive,
         }
     }
 }
@@ -83,6 +88,7 @@ pub fn shard_settings(config: &Values) -> Settings {
             _ => Access::Lru,
         },
         expire_effort: config.active_expire_effort,
+        lazy_flush: config.lazyfree_lazy_user_flush,
     }
 }
 

@@ -71,6 +71,10 @@ pub trait Io {
     /// Wakes another shard, if it sleeps, once this turn's work is done.
     fn ring(&mut self, shard: usize);
 
+    /// After how many seconds of silence the system probes connections accepted from now on; 0 is
+    /// never.
+    fn set_keepalive(&mut self, seconds: u32);
+
     /// The connection's number in the system, for people.
     fn fd(&self, connection: Token) -> i32;
 

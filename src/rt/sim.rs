@@ -357,6 +357,8 @@ impl Io for SimIo {
 
     fn ring(&mut self, _shard: usize) {}
 
+    fn set_keepalive(&mut self, _seconds: u32) {}
+
     fn fd(&self, connection: Token) -> i32 {
         connection.index as i32
     }

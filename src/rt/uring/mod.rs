@@ -36,7 +36,6 @@ const COMPLETIONS: u32 = 8192;
 pub struct Driver {
     port: Port,
     buffers: Buffers,
-    listeners: Vec<Listener>,
     bells: Bells,
     shard: usize,
     completed: VecDeque<(u64, i32, u32)>,
@@ -61,13 +60,13 @@ impl Driver {
             .map_err(fatal("set up io_uring"))?;
         let buffers = Buffers::register(&ring).map_err(fatal("register receive buffers"))?;
         bells[shard].set_ring_fd(ring.as_raw_fd());
-        let port = Port::new(ring, bells.clone());
-        Ok(Driver { port, buffers, listeners, bells, shard, completed: VecDeque::new() })
+        let port = Port::new(ring, bells.clone(), listeners);
+        Ok(Driver { port, buffers, bells, shard, completed: VecDeque::new() })
     }
 
     /// Serves until the handler has stopped. Never yields to other tasks: there are none.
     pub async fn run(mut self, handler: &mut impl Handler) -> Result<(), Fatal> {
-        for index in 0..self.listeners.len() {
+        for index in 0..self.port.listeners.len() {
             self.arm_accept(index);
         }
         let poll =
@@ -162,19 +161,19 @@ impl Driver {
     }
 
     fn accepted(&mut self, handler: &mut impl Handler, fd: i32, listener: usize) {
-        let peer = match &self.listeners[listener].address {
+        let peer = match &self.port.listeners[listener].address {
             Some(own) => match listen::addresses(fd) {
                 Some((remote, local)) => Peer::Tcp { remote, local },
                 None => Peer::Tcp { remote: *own, local: *own },
             },
-            None => Peer::Unix { path: self.listeners[listener].path.clone() },
+            None => Peer::Unix { path: self.port.listeners[listener].path.clone() },
         };
         let token = self.port.open(fd);
         handler.accepted(&mut self.port, token, peer, listener);
     }
 
     fn arm_accept(&mut self, index: usize) {
-        let fd = types::Fd(self.listeners[index].raw_fd());
+        let fd = types::Fd(self.port.listeners[index].raw_fd());
         let accept = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
         self.port.push(accept.user_data(Operation::Accept(index).encode()));
     }

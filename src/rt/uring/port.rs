@@ -1,6 +1,7 @@
 //! The driver's hands: sockets, submissions, wake-ups. What a handler reaches through [`Io`].
 
 use super::super::bell::Bells;
+use super::super::listen::Listener;
 use super::super::{Handler, Io, Socket, Token};
 use super::{RUNG, receive};
 use crate::clock;
@@ -95,13 +96,15 @@ pub(super) struct Port {
     pub ring: IoUring,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    pub listeners: Vec<Listener>,
     bells: Bells,
     now: i64,
 }
 
 impl Port {
-    pub fn new(ring: IoUring, bells: Bells) -> Port {
-        Port { ring, slots: Vec::new(), free: Vec::new(), bells, now: clock::wall_ms() }
+    pub fn new(ring: IoUring, bells: Bells, listeners: Vec<Listener>) -> Port {
+        let now = clock::wall_ms();
+        Port { ring, slots: Vec::new(), free: Vec::new(), listeners, bells, now }
     }
 
     /// Reads the clock for the turn that begins.
@@ -303,6 +306,10 @@ impl Io for Port {
             }
             None => self.bells[shard].ring(),
         }
+    }
+
+    fn set_keepalive(&mut self, seconds: u32) {
+        self.listeners.iter().for_each(|listener| listener.set_keepalive(seconds));
     }
 
     fn fd(&self, connection: Token) -> i32 {
