@@ -25,7 +25,8 @@ pub const COMMANDS: &[Command] = &[
         "key [<GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
          <SET encoding offset value:integer | INCRBY encoding offset increment>> ...]",
         "Reads, sets and increments integers of any width in the string at a key.",
-    ),
+    )
+    .key_flags(key_use),
     shard("bitfield_ro", -2, READONLY.with(FAST), &[KeySpec::one(1, RO_ACCESS)], bitfield_ro).doc(
         Group::Bitmap,
         "6.0.0",
@@ -168,6 +169,20 @@ fn parse_offset(arg: &[u8], width: Width, settings: &Settings) -> Result<usize, 
         _ => parse_i64(arg),
     };
     bit_offset(settings, offset)
+}
+
+/// Reads only while each operation is a GET.
+fn key_use(args: &Args) -> &'static [&'static str] {
+    let mut at = 2;
+    while at < args.len() {
+        let more = args.len() - at - 1;
+        at += match () {
+            () if args.is(at, "get") && more >= 2 => 3,
+            () if args.is(at, "overflow") && more >= 1 => 2,
+            () => return RW_ACCESS_UPDATE,
+        };
+    }
+    RO_ACCESS
 }
 
 fn bitfield(cx: &mut Cx, args: Args) -> Result<(), CmdError> {

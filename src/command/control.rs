@@ -21,8 +21,10 @@ pub struct Env {
     pub started_at: i64,
     /// What the server does for a CONFIG SET beyond letting every shard know, by the new values;
     /// the reason when it cannot.
-    pub act: fn(Action, &Values) -> Result<(), String>,
+    pub act: Act,
 }
+
+pub type Act = Box<dyn Fn(Action, &Values) -> Result<(), String> + Send + Sync>;
 
 impl Env {
     /// The configuration. It is always whole: a change is made in one step, so a panic elsewhere

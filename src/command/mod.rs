@@ -35,7 +35,7 @@ mod value;
 
 pub use connection::REDIS_VERSION;
 pub use control::write_client_line;
-pub use control::{ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
+pub use control::{Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
 pub use execute::{Caller, execute, execute_session};
 pub use help::help;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};

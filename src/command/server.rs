@@ -228,10 +228,10 @@ mod tests {
     #[test]
     fn set_changes_all_or_nothing() {
         let mut bench = SessionBench::new();
-        bench.env.act = |action, values| match action {
+        bench.env.act = Box::new(|action, values| match action {
             Action::Descriptors if values.maxclients > 50 => Err("too many".to_string()),
             _ => Ok(()),
-        };
+        });
         assert_eq!(
             bench.run("config set timeout 5 maxclients 51"),
             "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - too many\r\n"

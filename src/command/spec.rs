@@ -175,6 +175,9 @@ pub type SessionFn = fn(&mut SessionCx, Args) -> Result<Control, CmdError>;
 /// Makes one reply of the parts' encoded replies, given in the order of the parts.
 pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
 
+/// How a request uses its keys: the flags that stand in place of `variable_flags`.
+pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
+
 /// What runs a command.
 #[derive(Clone, Copy)]
 pub enum Run {
@@ -219,6 +222,8 @@ pub struct Command {
     pub arity: i32,
     pub flags: Flags,
     pub keys: &'static [KeySpec],
+    /// For key specs with `variable_flags`.
+    pub key_flags: Option<KeyFlagsFn>,
     pub run: Run,
     pub spread: Spread,
     pub group: Group,
@@ -248,6 +253,7 @@ pub const fn shard(
         arity,
         flags,
         keys,
+        key_flags: None,
         run: Run::Shard(run),
         spread: Spread::OneShard,
         group: Group::Generic,
@@ -290,6 +296,12 @@ impl Command {
 
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
+        self
+    }
+
+    /// What says how one request uses the keys, when that depends on its options.
+    pub const fn key_flags(mut self, of: KeyFlagsFn) -> Command {
+        self.key_flags = Some(of);
         self
     }
 

@@ -36,7 +36,6 @@ const COMPLETIONS: u32 = 8192;
 pub struct Driver {
     port: Port,
     buffers: Buffers,
-    listeners: Vec<Listener>,
     bells: Bells,
     shard: usize,
     completed: VecDeque<(u64, i32, u32)>,
@@ -52,6 +51,8 @@ impl Driver {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            // Without the flag a submission that waits for nothing would leave deferred work undone.
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(COMPLETIONS)
             .dontfork()
@@ -59,13 +60,13 @@ impl Driver {
             .map_err(fatal("set up io_uring"))?;
         let buffers = Buffers::register(&ring).map_err(fatal("register receive buffers"))?;
         bells[shard].set_ring_fd(ring.as_raw_fd());
-        let port = Port::new(ring, bells.clone());
-        Ok(Driver { port, buffers, listeners, bells, shard, completed: VecDeque::new() })
+        let port = Port::new(ring, bells.clone(), listeners);
+        Ok(Driver { port, buffers, bells, shard, completed: VecDeque::new() })
     }
 
     /// Serves until the handler has stopped. Never yields to other tasks: there are none.
     pub async fn run(mut self, handler: &mut impl Handler) -> Result<(), Fatal> {
-        for index in 0..self.listeners.len() {
+        for index in 0..self.port.listeners.len() {
             self.arm_accept(index);
         }
         let poll =
@@ -75,6 +76,8 @@ impl Driver {
             self.port.begin_turn();
             handler.turn_end(&mut self.port);
             if handler.stopped() {
+                // The replies of this turn go out as far as they can at once.
+                let _ = self.port.ring.submit();
                 return Ok(());
             }
             let wait = handler.before_sleep();
@@ -137,38 +140,55 @@ impl Driver {
                     self.accepted(handler, result, listener);
                 }
                 if !cqueue::more(flags) {
-                    self.arm_accept(listener);
+                    self.accept_ended(result, listener);
                 }
             }
+            Some(Operation::AcceptAgain(listener)) => self.arm_accept(listener),
             // A bell only ends the sleep; a poll that ended must be armed again.
+            Some(Operation::Bell) if result == RUNG => {}
             Some(Operation::Bell) => {
                 self.drain_event();
-                if !cqueue::more(flags) && result != RUNG {
+                if !cqueue::more(flags) {
                     let fd = types::Fd(self.bells[self.shard].event_fd());
                     let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true);
                     self.port.push(poll.build().user_data(Operation::Bell.encode()));
                 }
             }
+            // The shard sleeps on: it is woken the other way.
+            Some(Operation::Message(shard)) => self.bells[shard].ring(),
             Some(Operation::Cancel) | None => {}
         }
     }
 
     fn accepted(&mut self, handler: &mut impl Handler, fd: i32, listener: usize) {
-        let peer = match &self.listeners[listener].address {
+        let peer = match &self.port.listeners[listener].address {
             Some(own) => match listen::addresses(fd) {
                 Some((remote, local)) => Peer::Tcp { remote, local },
                 None => Peer::Tcp { remote: *own, local: *own },
             },
-            None => Peer::Unix { path: self.listeners[listener].path.clone() },
+            None => Peer::Unix { path: self.port.listeners[listener].path.clone() },
         };
         let token = self.port.open(fd);
         handler.accepted(&mut self.port, token, peer, listener);
     }
 
     fn arm_accept(&mut self, index: usize) {
-        let fd = types::Fd(self.listeners[index].raw_fd());
+        let fd = types::Fd(self.port.listeners[index].raw_fd());
         let accept = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
         self.port.push(accept.user_data(Operation::Accept(index).encode()));
+    }
+
+    /// Accepts again: at once after an accident of one connection, else after a while. Without free
+    /// descriptors or memory it would fail at once again, and do nothing but that.
+    fn accept_ended(&mut self, result: i32, listener: usize) {
+        let accident = [-libc::ECONNABORTED, -libc::EINTR, -libc::EPROTO].contains(&result);
+        if result >= 0 || accident {
+            return self.arm_accept(listener);
+        }
+        let cause = io::Error::from_raw_os_error(-result);
+        tracing::warn!(shard = self.shard, %cause, "cannot accept a connection");
+        let timeout = opcode::Timeout::new(&raw const ACCEPT_PAUSE).build();
+        self.port.push(timeout.user_data(Operation::AcceptAgain(listener).encode()));
     }
 
     fn drain_event(&self) {
@@ -178,6 +198,9 @@ impl Driver {
         let _ = unsafe { libc::read(fd, count.as_mut_ptr().cast(), 8) };
     }
 }
+
+/// How long no connection is accepted after it has failed.
+static ACCEPT_PAUSE: Timespec = Timespec::new().nsec(100_000_000);
 
 /// The result of a bell that another ring has posted.
 const RUNG: i32 = 0x0c0e;
