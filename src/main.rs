@@ -3,6 +3,7 @@
 use corelane::config::{Invocation, LogFormat, LogLevel, Values, parse};
 use corelane::error::Fatal;
 use std::fs::OpenOptions;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use tracing_subscriber::filter::LevelFilter;
@@ -60,7 +61,7 @@ fn start_logs(config: &Values) -> Result<impl Fn(LogLevel) + Send + Sync + 'stat
         }
     };
     let lines = match (config.log_format, to_file) {
-        (LogFormat::Human, None) => lines.boxed(),
+        (LogFormat::Human, None) => lines.with_ansi(std::io::stdout().is_terminal()).boxed(),
         (LogFormat::Json, None) => lines.json().boxed(),
         (LogFormat::Human, Some(file)) => {
             lines.with_ansi(false).with_writer(Mutex::new(file)).boxed()

@@ -22,8 +22,8 @@ pub const COMMANDS: &[Command] = &[
         Group::Bitmap,
         "3.2.0",
         "O(1) for each operation.",
-        "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
-         <SET encoding offset value | INCRBY encoding offset increment> ...]",
+        "key [<GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
+         <SET encoding offset value:integer | INCRBY encoding offset increment>> ...]",
         "Reads, sets and increments integers of any width in the string at a key.",
     )
     .key_flags(key_use),

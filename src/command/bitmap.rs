@@ -14,7 +14,7 @@ pub const COMMANDS: &[Command] = &[
         Group::Bitmap,
         "2.2.0",
         "O(1), plus the zero bytes that the string grows by.",
-        "key offset value",
+        "key offset value:integer",
         "Sets one bit of the string at a key and answers what it was.",
     ),
     shard("getbit", 3, READONLY.with(FAST), &[KeySpec::one(1, RO_ACCESS)], getbit).doc(

@@ -49,8 +49,8 @@ const SUBCOMMANDS: &[Command] = &[
         Group::Connection,
         "2.4.0",
         ALL_CLIENTS,
-        "<ip:port | <ID client-id | TYPE <normal | master | replica | pubsub> | USER username | \
-         ADDR ip:port | LADDR ip:port | SKIPME <yes | no> | MAXAGE maxage> ...>",
+        "<ip:port | <ID client-id | TYPE <NORMAL | MASTER | REPLICA | PUBSUB> | USER username | \
+         ADDR ip:port | LADDR ip:port | SKIPME <YES | NO> | MAXAGE maxage> ...>",
         "Closes the connections that match all filters.",
     ),
     session("client|list", -2, OTHERS, list)
@@ -58,7 +58,7 @@ const SUBCOMMANDS: &[Command] = &[
             Group::Connection,
             "2.4.0",
             ALL_CLIENTS,
-            "[TYPE <normal | master | replica | pubsub>] [ID client-id [client-id ...]]",
+            "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
             "Describes the connections, one a line.",
         )
         .tips(CHANGING),

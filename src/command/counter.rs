@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command] = &[
         Group::String,
         "2.6.0",
         "O(1)",
-        "key increment",
+        "key increment:double",
         "Adds a floating-point number to the number at a key, 0 when missing.",
     ),
 ];

@@ -17,6 +17,9 @@ pub enum Unknown {
     Subcommand,
     /// The container alone, without the subcommand that it needs.
     MissingSubcommand,
+    /// A line of HTTP: a browser made to talk to this port by a page. The connection must be closed
+    /// before the rest of the page's bytes, which could be commands, is read.
+    OtherProtocol,
     /// A [`PLAIN`] command that knows no such word.
     Words(CommandId),
 }
@@ -102,7 +105,7 @@ impl Registry {
 
     /// The command that a request names.
     pub fn find(&self, args: &Args) -> Result<CommandId, Unknown> {
-        let id = self.by_name(args.at(0)).ok_or(Unknown::Command)?;
+        let id = self.by_name(args.at(0)).ok_or_else(|| unknown(args.at(0)))?;
         let row = &self.rows[id.0 as usize];
         match row.subcommands {
             (_, 0) => Ok(id),
@@ -156,7 +159,7 @@ impl Registry {
                 Some(id) => CmdError::wrong_arity(self.command(id).name),
                 None => CmdError::SYNTAX,
             },
-            Unknown::Command => {
+            Unknown::Command | Unknown::OtherProtocol => {
                 let mut words = Vec::new();
                 for arg in args.iter().skip(1) {
                     if words.len() >= UNKNOWN_SHOWN_MAX {
@@ -220,6 +223,12 @@ impl Registry {
         all.sort_by_key(|(_, id)| id.0);
         all
     }
+}
+
+/// What a first word is that names no command.
+fn unknown(name: &[u8]) -> Unknown {
+    let http = [b"post".as_slice(), b"host:"].iter().any(|word| name.eq_ignore_ascii_case(word));
+    if http { Unknown::OtherProtocol } else { Unknown::Command }
 }
 
 /// A few cheap bits of a name, the same for upper and lower case.

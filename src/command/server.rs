@@ -110,7 +110,7 @@ fn config_get(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
 }
 
 fn config_set(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(CmdError::SYNTAX);
     }
     let pair = |at: usize| (args.at(at).to_vec(), args.at(at + 1).to_vec());

@@ -67,15 +67,11 @@ pub const NOSCRIPT: Flags = Flags(1 << 6);
 pub const BLOCKING: Flags = Flags(1 << 7);
 pub const LOADING: Flags = Flags(1 << 8);
 pub const STALE: Flags = Flags(1 << 9);
-pub const SKIP_MONITOR: Flags = Flags(1 << 10);
-pub const SKIP_SLOWLOG: Flags = Flags(1 << 11);
-pub const ASKING: Flags = Flags(1 << 12);
 pub const FAST: Flags = Flags(1 << 13);
 /// May be called before AUTH.
 pub const NO_AUTH: Flags = Flags(1 << 14);
 pub const MAY_REPLICATE: Flags = Flags(1 << 15);
 pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 16);
-pub const NO_ASYNC_LOADING: Flags = Flags(1 << 17);
 pub const NO_MULTI: Flags = Flags(1 << 18);
 pub const ALLOW_BUSY: Flags = Flags(1 << 19);
 // Flags without a name are the server's own: COMMAND does not show them.

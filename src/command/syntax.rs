@@ -263,10 +263,10 @@ fn sequence<'a>(items: &[Item<'a>]) -> Option<Vec<Arg<'a>>> {
 
 /// One argument of all the items.
 fn one<'a>(items: &[Item<'a>]) -> Option<Arg<'a>> {
-    if let Some(word) = items.first().and_then(token) {
-        if repeated(items) != Some(items.len() - 1) {
-            return with_token(word, &items[1..]);
-        }
+    if let Some(word) = items.first().and_then(token)
+        && repeated(items) != Some(items.len() - 1)
+    {
+        return with_token(word, &items[1..]);
     }
     let mut args = sequence(items)?;
     match args.len() {

@@ -73,7 +73,7 @@ impl Worker {
             Question::Clients(_) => {
                 for token in self.tokens() {
                     let Some(mut conn) = self.take(token) else { continue };
-                    self.visit(io, token, &mut conn, question, &mut answer);
+                    self.visit(io, token, &mut conn, question, &mut answer, false);
                     self.put(token, conn);
                 }
             }
@@ -88,7 +88,7 @@ impl Worker {
         answer
     }
 
-    /// Puts a question to one connection.
+    /// Puts a question to one connection; the one that asks outlives its reply.
     pub(super) fn visit(
         &mut self,
         io: &mut dyn Io,
@@ -96,11 +96,11 @@ impl Worker {
         conn: &mut Conn,
         question: &Question,
         answer: &mut Answer,
+        asks: bool,
     ) {
         let Question::Clients(request) = question else { return };
         let facts = conn.facts(io.fd(token));
-        let asker = conn.session.last_command.starts_with("client|kill");
-        if request.visit(&mut conn.session, || facts, self.now, answer) && !asker {
+        if request.visit(&mut conn.session, || facts, self.now, answer) && !asks {
             conn.kill_now = true;
         }
     }

@@ -219,6 +219,15 @@ impl Worker {
     fn run(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, args: Args, plan: &Planned) {
         conn.session.commands += 1;
         self.shard.stats.commands_processed.add(1);
+        if plan.found == Err(Unknown::OtherProtocol) {
+            tracing::warn!(
+                client = conn.session.id,
+                peer = conn.session.peer.address(),
+                "closing a connection that speaks HTTP: an attempt to reach this server through a browser?"
+            );
+            conn.kill_now = true;
+            return;
+        }
         let id = match self.admit(conn, &args, &plan.found) {
             Ok(id) => id,
             Err(error) => {

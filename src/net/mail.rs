@@ -4,9 +4,10 @@ use super::conn::Conn;
 use super::gather::Loan;
 use super::operation::{Answer, Question};
 use super::worker::Worker;
-use crate::command::{Run, Spread, execute};
+use crate::command::{KeyShape, Run, Spread, execute};
 use crate::route::Batch;
 use crate::rt::{Io, Socket, Token};
+use smallvec::SmallVec;
 
 /// A message from one shard to another.
 pub enum Message {
@@ -33,6 +34,11 @@ pub enum Message {
     /// The entries come back.
     Return(Box<Loan>),
 }
+
+/// Requests of a batch that are looked up ahead.
+const AHEAD: usize = 32;
+
+type Hashes = SmallVec<[Option<(u8, u64)>; AHEAD]>;
 
 /// Messages read from one shard before the others have their turn.
 const ROUND: usize = 128;
@@ -82,9 +88,7 @@ impl Worker {
     /// Runs a batch from where it stands; `false` when it met a key that is on loan.
     pub(super) fn run_batch(&mut self, batch: &mut Batch) -> bool {
         let registry = &self.shared.env.registry;
-        if batch.len() > 1 {
-            self.prefetch_batch(batch);
-        }
+        let hashes = self.prefetch_batch(batch);
         let hard_limit = self.limits.output.hard as usize;
         for index in batch.done()..batch.len() {
             let (request, args, out) = batch.split(index);
@@ -107,6 +111,9 @@ impl Worker {
             // the length; the rest of its requests would only add to it.
             if hard_limit == 0 || out.len() <= hard_limit {
                 let (id, caller, now) = (request.id, request.caller, self.now);
+                if let Some(&Some((at, hash))) = hashes.get(index) {
+                    self.shard.keyspace.remember(args.at(at as usize), hash);
+                }
                 execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
             }
             batch.end_reply();
@@ -114,25 +121,34 @@ impl Worker {
         true
     }
 
-    fn prefetch_batch(&self, batch: &Batch) {
-        use crate::command::KeyShape;
+    /// Brings what the first requests will look up on its way to the cache. Answers, by request,
+    /// where its one key is and that key's hash.
+    fn prefetch_batch(&self, batch: &Batch) -> Hashes {
         let registry = &self.shared.env.registry;
         let keyspace = &self.shard.keyspace;
-        let mut hashes = smallvec::SmallVec::<[(usize, u64); 32]>::new();
-        for index in 0..batch.len().min(32) {
+        let mut hashes = Hashes::new();
+        for index in 0..batch.len().min(AHEAD) {
             let (request, args) = batch.request(index);
             let at = match registry.shape(request.id) {
-                KeyShape::One(at) => at as usize,
+                KeyShape::One(at) => Some(at),
                 // A part has its one key behind the name.
-                KeyShape::Several if request.part => 1,
-                _ => continue,
+                KeyShape::Several if request.part => Some(1),
+                _ => None,
             };
-            let Some(key) = args.get(at) else { continue };
-            let hash = keyspace.hash(key);
-            keyspace.prefetch_bucket(request.caller.db as usize, hash);
-            hashes.push((request.caller.db as usize, hash));
+            hashes.push(at.and_then(|at| {
+                let hash = keyspace.hash(args.get(at as usize)?);
+                keyspace.prefetch_bucket(request.caller.db as usize, hash);
+                Some((at, hash))
+            }));
         }
-        hashes.iter().for_each(|&(db, hash)| keyspace.prefetch_entry(db, hash));
+        if hashes.len() > 1 {
+            for (index, (_, hash)) in
+                hashes.iter().enumerate().filter_map(|(i, h)| Some((i, (*h)?)))
+            {
+                keyspace.prefetch_entry(batch.request(index).0.caller.db as usize, hash);
+            }
+        }
+        hashes
     }
 
     /// Sends a batch with its replies to where it came from, which may be here.
