@@ -167,6 +167,7 @@ fn listen_all(config: &Values, shards: usize) -> Result<Vec<Vec<Listener>>, Fata
     let mut all: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     if config.port > 0 {
         let emulated = config.cluster_mode == ClusterMode::Emulated;
+        check_ports(config, if emulated { shards } else { 0 })?;
         for address in config.bind_addresses() {
             for ip in resolve(&address.host)? {
                 for (index, own) in all.iter_mut().enumerate() {
@@ -196,6 +197,27 @@ fn listen_all(config: &Values, shards: usize) -> Result<Vec<Vec<Listener>>, Fata
         true => Err(Fatal::system("listen", "no address of bind is on this machine")),
         false => Ok(all),
     }
+}
+
+/// Makes sure that no other server has the port, or one of the shards' own ports. Shards share a
+/// port among themselves, and the kernel would let another server's shards join them.
+fn check_ports(config: &Values, own_ports: usize) -> Result<(), Fatal> {
+    let mut ports = vec![config.port];
+    for shard in 0..own_ports {
+        ports.push(shard_port(config.port, shard)?);
+    }
+    for host in config.bind_addresses() {
+        for ip in resolve(&host.host)? {
+            for &port in &ports {
+                // What cannot be found out is found out when the listener is made.
+                if rt::tcp_port_is_taken(SocketAddr::new(ip, port)).unwrap_or(false) {
+                    let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+                    return Err(cannot_listen(ip, port, &taken));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn shard_port(port: u16, shard: usize) -> Result<u16, Fatal> {

@@ -18,6 +18,10 @@ pub struct Conn {
     pub sending: usize,
     /// Bytes received that are not a whole request yet, or that must wait.
     pub query: Vec<u8>,
+    /// Bytes at the head of `query` that have been run already.
+    pub query_run: usize,
+    /// Not read from, because what has arrived waits for an operation.
+    pub far_ahead: bool,
     pub parser: Parser,
     /// Arguments of the request at the head of `query`, as far as it has been read.
     pub spans: Vec<Span>,
@@ -50,6 +54,8 @@ impl Conn {
             out: Vec::new(),
             sending: 0,
             query: Vec::new(),
+            query_run: 0,
+            far_ahead: false,
             parser: Parser::default(),
             spans: Vec::new(),
             queue: ReplyQueue::default(),
@@ -66,9 +72,19 @@ impl Conn {
         }
     }
 
-    /// Whether requests that have arrived must wait.
+    /// Whether requests that have arrived must wait, or will never run.
     pub fn is_held(&self) -> bool {
-        self.operation.is_some() || self.detaching || self.session.closing
+        self.operation.is_some() || self.detaching || self.session.closing || self.kill_now
+    }
+
+    /// Bytes received that have not been run.
+    pub fn query_len(&self) -> usize {
+        self.query.len() - self.query_run
+    }
+
+    /// Whether nothing is read for now.
+    pub fn is_paused(&self) -> bool {
+        self.far_ahead || self.held_back_by.is_some()
     }
 
     /// Whether all that was asked has been answered and sent.
@@ -78,6 +94,11 @@ impl Conn {
             && self.queue.is_empty()
             && self.operation.is_none()
             && self.put_off == 0
+    }
+
+    /// Whether only the peer can make something happen: by asking, or by reading its replies.
+    pub fn waits_for_peer(&self) -> bool {
+        self.queue.is_empty() && self.operation.is_none() && self.put_off == 0
     }
 
     /// Whether something is to be done at the end of the turn beyond sending.
@@ -95,7 +116,7 @@ impl Conn {
         let omem = self.out.capacity() + self.sending;
         ConnectionFacts {
             fd,
-            qbuf: self.query.len(),
+            qbuf: self.query_len(),
             qbuf_free: self.query.capacity() - self.query.len(),
             rbs: self.out.capacity(),
             rbp: self.out.len(),

@@ -8,9 +8,8 @@ use crate::metrics::Rates;
 use crate::rt::Io;
 use std::time::Duration;
 
-/// Connections looked at in one round for `timeout`; with `dynamic-hz` more of them mean more
-/// rounds.
-const IDLE_ROUND: usize = 256;
+/// Connections looked at in one round, at least; with `dynamic-hz` more of them mean more rounds.
+const CONNS_ROUND: usize = 256;
 const HZ_MAX: u32 = 500;
 /// Longest piece of expiry work between two turns of the loop.
 const EXPIRE_SLICE: Duration = Duration::from_micros(500);
@@ -26,8 +25,8 @@ pub(super) struct Background {
     expire_budget: Duration,
     /// Expiry stopped because its slice was over, not because it was done.
     expire_more: bool,
-    /// Where the walk for idle connections goes on.
-    idle_walk: usize,
+    /// Where the walk over the connections goes on.
+    conn_walk: usize,
     rates: Rates,
 }
 
@@ -46,7 +45,7 @@ impl Worker {
             self.background.next_round = self.now + round_ms;
             self.background.expire_budget = self.expire_budget();
             self.background.expire_more = true;
-            self.release_idle(io);
+            self.look_at_conns(io);
             self.background.rates.sample(self.now, &self.shard.stats);
         }
         if self.background.expire_more {
@@ -58,7 +57,7 @@ impl Worker {
     /// The time between two rounds.
     fn round_ms(&self) -> i64 {
         let mut hz = self.limits.hz.max(1);
-        while self.limits.dynamic_hz && self.conn_slots() / hz as usize > IDLE_ROUND && hz < HZ_MAX
+        while self.limits.dynamic_hz && self.conn_slots() / hz as usize > CONNS_ROUND && hz < HZ_MAX
         {
             hz = (hz * 2).min(HZ_MAX);
         }
@@ -81,17 +80,25 @@ impl Worker {
         self.more |= self.background.expire_more;
     }
 
-    /// Looks at some of the connections and closes those that have been silent for too long.
-    fn release_idle(&mut self, io: &mut dyn Io) {
+    /// Looks at some of the connections: closes those that have been silent for too long, and has
+    /// those that are owed too much looked at although nothing happens to them.
+    fn look_at_conns(&mut self, io: &mut dyn Io) {
         let silence_ms = i64::from(self.limits.timeout_s) * 1000;
-        if silence_ms == 0 {
+        if silence_ms == 0 && self.limits.output.soft == 0 {
             return;
         }
         let slots = self.conn_slots();
-        for _ in 0..slots.min(IDLE_ROUND) {
-            self.background.idle_walk = (self.background.idle_walk + 1) % slots;
-            let Some((token, conn)) = self.conn_at(self.background.idle_walk) else { continue };
-            if self.now - conn.session.active_at > silence_ms && conn.is_quiet() {
+        // All of them within a second, as in Redis.
+        let round = CONNS_ROUND.max(slots * self.round_ms() as usize / 1000);
+        for _ in 0..slots.min(round) {
+            self.background.conn_walk = (self.background.conn_walk + 1) % slots;
+            let Some((token, conn)) = self.conn_at(self.background.conn_walk) else { continue };
+            if conn.over_soft_limit_since.is_some() {
+                self.mark(token);
+            } else if silence_ms > 0
+                && self.now - conn.session.active_at > silence_ms
+                && conn.waits_for_peer()
+            {
                 tracing::debug!(client = conn.session.id, "closing a client that has been idle");
                 if let Some(conn) = self.take(token) {
                     self.drop_conn(io, token, conn);

@@ -18,6 +18,10 @@ use crate::rt::{Io, Token};
 
 /// Requests that are parsed ahead of the one that runs.
 const AHEAD: usize = 32;
+/// Bytes that a connection may be ahead of an operation before it is no longer read from.
+const FAR_AHEAD: usize = KEPT_BUFFER;
+/// Room for arguments that is kept for the next request.
+const KEPT_SPANS: usize = 8 << 10;
 /// Arguments of one request, as in Redis.
 const MULTIBULK_MAX: usize = 1024 * 1024;
 
@@ -53,15 +57,21 @@ impl Worker {
         }
         if conn.query.is_empty() && !conn.is_held() {
             let used = self.consume(io, token, conn, bytes);
-            keep(conn, &bytes[used..]);
+            self.keep_query(conn, &bytes[used..]);
         } else {
-            keep(conn, bytes);
+            self.keep_query(conn, bytes);
             self.resume(io, token, conn);
         }
         if let Some(target) = conn.traffic.verdict.take() {
             conn.moving_to = Some(target);
         }
-        if conn.query.len() > self.limits.query_bytes {
+        if conn.is_held() {
+            // What waits for an operation is no unfinished request: the client is made to wait.
+            if conn.query_len() > FAR_AHEAD && !conn.far_ahead {
+                conn.far_ahead = true;
+                io.pause(token, true);
+            }
+        } else if conn.query_len() > self.limits.query_bytes {
             self.shard.stats.query_limit_disconnections.add(1);
             tracing::warn!(
                 client = conn.session.id,
@@ -77,16 +87,39 @@ impl Worker {
             return;
         }
         let mut query = std::mem::take(&mut conn.query);
-        let used = self.consume(io, token, conn, &mut query);
+        let start = std::mem::take(&mut conn.query_run);
+        let used = start + self.consume(io, token, conn, &mut query[start..]);
         if used == query.len() {
-            query.clear();
-            if query.capacity() > KEPT_BUFFER {
-                query = Vec::new();
-            }
-        } else {
+            self.keep_buffer(query);
+        } else if used > query.len() / 2 {
+            // Seldom enough that every byte is moved about once, however small the steps.
             query.drain(..used);
+            conn.query = query;
+        } else {
+            (conn.query, conn.query_run) = (query, used);
         }
-        conn.query = query;
+        if conn.far_ahead && (conn.query_len() <= FAR_AHEAD || !conn.is_held()) {
+            conn.far_ahead = false;
+            io.pause(token, conn.is_paused());
+        }
+    }
+
+    /// Keeps bytes that cannot be used yet.
+    fn keep_query(&mut self, conn: &mut Conn, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if conn.query.capacity() == 0 {
+            conn.query = self.buffer();
+        }
+        // The length of a long argument is known before it arrives; no more is reserved than what
+        // has arrived already justifies.
+        let have = conn.query_len() + bytes.len();
+        let wanted = conn.parser.wanted(have);
+        if wanted > 0 && wanted <= 4 * have {
+            conn.query.reserve_exact(bytes.len() + wanted);
+        }
+        conn.query.extend_from_slice(bytes);
     }
 
     /// Runs the whole requests in `buffer`; answers how many bytes they took.
@@ -101,11 +134,14 @@ impl Worker {
             conn.out = self.buffer();
         }
         let mut planned = std::mem::take(&mut self.planned);
-        let mut spans = std::mem::take(&mut self.spans);
-        spans.clear();
-        spans.append(&mut conn.spans);
+        // Moved, not copied: a request with many arguments arrives in many reads.
+        let mut spans = std::mem::take(match conn.spans.is_empty() {
+            true => &mut self.spans,
+            false => &mut conn.spans,
+        });
         let mut offset = 0;
-        loop {
+        // Nothing is parsed in vain: an inline request is unquoted in its place, and only once.
+        while !conn.is_held() {
             planned.clear();
             let (end, step) = self.plan_ahead(conn, buffer, offset, &mut spans, &mut planned);
             self.prefetch(conn, &planned);
@@ -127,12 +163,18 @@ impl Worker {
             offset = end;
             match step {
                 Step::Request { .. } => spans.clear(),
+                Step::Incomplete if offset == 0 && planned.is_empty() => {
+                    conn.spans = std::mem::take(&mut spans);
+                    break;
+                }
                 Step::Incomplete => {
                     let parsed = planned.last().map_or(0, |plan| plan.last as usize);
                     let rebased = spans[parsed..].iter().map(|span| span.moved_back(offset));
                     conn.spans.extend(rebased);
                     break;
                 }
+                // It is found again when its turn has come, behind the reply that is waited for.
+                Step::Error(_) if conn.is_held() => conn.parser = Default::default(),
                 Step::Error(error) => {
                     self.flush_batches();
                     self.reply(conn, |out| out.error(&CmdError::of_bytes(error.text())));
@@ -144,7 +186,10 @@ impl Worker {
         }
         self.flush_batches();
         self.planned = planned;
-        self.spans = spans;
+        if (self.spans.capacity()..=KEPT_SPANS).contains(&spans.capacity()) {
+            spans.clear();
+            self.spans = spans;
+        }
         if conn.out.is_empty() && conn.out.capacity() > 0 {
             let buffer = std::mem::take(&mut conn.out);
             self.keep_buffer(buffer);
@@ -171,6 +216,10 @@ impl Worker {
         let ahead = if limits.authenticated { AHEAD } else { 1 };
         let mut first = 0;
         loop {
+            let inline = buffer.get(offset).is_some_and(|&first| first != b'*');
+            if inline && !planned.is_empty() {
+                return (offset, Step::Request { end: offset });
+            }
             let step = conn.parser.parse(buffer, offset, spans, &limits);
             let Step::Request { end } = step else { return (offset, step) };
             let last = spans.len();
@@ -333,10 +382,13 @@ impl Worker {
             return;
         }
         let (shard, session, now) = (&mut self.shard, &mut conn.session, self.now);
-        conn.queue.push_ready(|out| {
+        let len = conn.queue.push_ready(|out| {
             execute(registry, shard, (id, handler), *args, caller, now, out);
             session.take_reply()
         });
+        if len > KEPT_BUFFER && self.is_over_hard_limit(conn) {
+            conn.kill_now = true;
+        }
     }
 
     /// Runs a command that has no key, several, or all of them.
@@ -420,6 +472,9 @@ impl Worker {
         }
         conn.queue.push_merging(merging);
         conn.queue.drain(&mut conn.out, &mut self.shard.random);
+        if conn.output_len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
+            conn.kill_now = true;
+        }
     }
 
     /// Appends a request to the batch for `owner` that this read is building.
@@ -500,19 +555,4 @@ pub(super) fn caller(conn: &Conn) -> Caller {
         protocol: conn.session.protocol,
         touch: !conn.session.no_touch,
     }
-}
-
-/// Keeps bytes that cannot be used yet.
-fn keep(conn: &mut Conn, bytes: &[u8]) {
-    if bytes.is_empty() {
-        return;
-    }
-    // The length of a long argument is known before it arrives; no more is reserved than what
-    // has arrived already justifies.
-    let have = conn.query.len() + bytes.len();
-    let wanted = conn.parser.wanted(have);
-    if wanted > 0 && wanted <= 4 * have {
-        conn.query.reserve_exact(bytes.len() + wanted);
-    }
-    conn.query.extend_from_slice(bytes);
 }

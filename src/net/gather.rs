@@ -14,8 +14,16 @@
 //! ```
 //!
 //! A held key is out of sight: whatever touches it waits at its owner, in order, and so does what
-//! sees all keys. All keys are held before the command runs, so it is atomic. Everybody asks
-//! the shards in the same order, so nobody waits in a circle.
+//! sees all keys. All keys are held before the command runs, so it is atomic.
+//!
+//! Who waits at a shard, waits there in one line, loans and batches alike. A loan overtakes neither
+//! requests of its own connection nor anybody who waits for one of its keys, and a batch overtakes
+//! none of its own connection. So a connection's requests take effect in their order, and nobody
+//! starves.
+//!
+//! Nobody waits in a circle: everybody asks the shards in the same order, so who holds keys of a
+//! shard waits only at later ones, and who waits at a shard waits for holders there, or for
+//! those before it in the line.
 
 use super::conn::Conn;
 use super::mail::Message;
@@ -26,12 +34,14 @@ use crate::data::entry::Entry;
 use crate::resp::Args;
 use crate::route::Batch;
 use crate::rt::{Io, Token};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 /// Keys of one shard, on loan to another.
 pub struct Loan {
     borrower: usize,
     owner: usize,
+    /// The connection at the borrower.
+    token: Token,
     gather: u64,
     keys: Vec<Box<[u8]>>,
     /// The entries of these keys with their databases.
@@ -49,14 +59,31 @@ struct Gather {
     borrowed: Vec<Box<Loan>>,
 }
 
+/// What waits for keys that are out on loan.
+enum Waiter {
+    Batch(Box<Batch>),
+    Loan(Box<Loan>),
+}
+
+/// What those stand for who go on waiting, against those behind them in the line.
+#[derive(Default)]
+struct Ahead {
+    /// By their hashes: two keys with the same one only wait for each other needlessly.
+    keys: HashSet<u64>,
+    /// Somebody waits for all keys.
+    all: bool,
+    /// Connections that have requests here, by their shard.
+    connections: HashSet<(usize, Option<Token>)>,
+}
+
 /// One shard's side of all gathering: what it holds for others and what it gathers itself.
 #[derive(Default)]
 pub struct Gathers {
     held: HashSet<Box<[u8]>>,
-    /// Batches that met a held key, and those behind them, in the order of their arrival.
-    waiting: Vec<Box<Batch>>,
-    /// Loans that must wait for held keys.
-    lending: VecDeque<Box<Loan>>,
+    /// Those who were tried and must wait, in the order of their arrival.
+    waiting: Vec<Waiter>,
+    /// Those who have come since.
+    arrived: Vec<Waiter>,
     gathers: HashMap<u64, Gather>,
     next: u64,
     /// Something was let go or put off since the waiting were tried last.
@@ -66,6 +93,16 @@ pub struct Gathers {
 impl Gathers {
     pub fn holds_any(&self) -> bool {
         !self.held.is_empty()
+    }
+
+    /// Whether nothing is held, put off or gathered.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty() && !self.has_line() && self.gathers.is_empty()
+    }
+
+    /// Whether somebody waits, so that whoever comes stands behind.
+    pub fn has_line(&self) -> bool {
+        !self.waiting.is_empty() || !self.arrived.is_empty()
     }
 
     /// Whether a request would see a key that is out on loan.
@@ -80,13 +117,9 @@ impl Gathers {
         }
     }
 
-    /// Whether a batch must wait behind an earlier one of the same connection.
-    pub fn must_wait(&self, batch: &Batch) -> bool {
-        self.waiting.iter().any(|w| w.origin == batch.origin && w.connection == batch.connection)
-    }
-
+    /// Puts a batch at the end of the line.
     pub fn put_off(&mut self, batch: Box<Batch>) {
-        self.waiting.push(batch);
+        self.arrived.push(Waiter::Batch(batch));
         self.retry = true;
     }
 
@@ -119,7 +152,7 @@ impl Worker {
         self.gathers.next += 1;
         let borrower = self.index;
         let loan = |(owner, keys): (usize, Vec<Box<[u8]>>)| {
-            Box::new(Loan { borrower, owner, gather, keys, entries: Vec::new() })
+            Box::new(Loan { borrower, owner, token, gather, keys, entries: Vec::new() })
         };
         let wanted = by_shard.into_iter().enumerate().rev();
         let wanted = wanted.filter(|(_, keys)| !keys.is_empty()).map(loan).collect();
@@ -128,8 +161,7 @@ impl Worker {
         conn.operation = Some(Operation::Gathering);
         let begun = Gather { token, id, caller, words, wanted, borrowed: Vec::new() };
         self.gathers.gathers.insert(gather, begun);
-        // What this connection has sent elsewhere arrives there before the loans do; what it has
-        // put off here is tried before.
+        // What this connection has sent elsewhere arrives there before the loans do.
         self.borrow_next(io, gather, Some(conn));
     }
 
@@ -147,10 +179,16 @@ impl Worker {
         self.lend_or_wait(io, loan, None);
     }
 
-    fn lend_or_wait(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
-        if self.gathers.holds_one_of(&loan.keys) || self.is_asked_before(&loan) {
-            return self.gathers.lending.push_back(loan);
+    fn lend_or_wait(&mut self, io: &mut dyn Io, loan: Box<Loan>, conn: Option<&mut Conn>) {
+        if self.gathers.has_line() || self.gathers.holds_one_of(&loan.keys) {
+            self.gathers.arrived.push(Waiter::Loan(loan));
+            self.gathers.retry = true;
+            return;
         }
+        self.grant(io, loan, conn);
+    }
+
+    fn grant(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
         self.gathers.held.extend(loan.keys.iter().cloned());
         if loan.borrower == self.index {
             return self.borrowed(io, loan, conn);
@@ -158,12 +196,6 @@ impl Worker {
         loan.entries = self.take_entries(&loan.keys);
         let borrower = loan.borrower;
         self.mail.push(borrower, Message::Lent(loan));
-    }
-
-    /// Whether a loan that waits already wants one of the same keys.
-    fn is_asked_before(&self, loan: &Loan) -> bool {
-        let wants = |key: &Box<[u8]>| loan.keys.contains(key);
-        self.gathers.lending.iter().any(|earlier| earlier.keys.iter().any(wants))
     }
 
     /// Keys have arrived from another shard.
@@ -184,7 +216,7 @@ impl Worker {
         let Some(mut state) = self.gathers.gathers.remove(&gather) else { return };
         for loan in &mut state.borrowed {
             for (db, entry) in loan.entries.drain(..) {
-                self.shard.keyspace.keys(db, self.now, false).insert(entry);
+                self.shard.keyspace.keys(db, self.now, false).adopt(entry);
             }
         }
         let mut batch = self.batch(self.index, state.token);
@@ -223,12 +255,11 @@ impl Worker {
     }
 
     /// Borrowed entries come back to their owner.
-    pub(super) fn take_back(&mut self, io: &mut dyn Io, loan: Box<Loan>) {
+    pub(super) fn take_back(&mut self, loan: Box<Loan>) {
         for (db, entry) in loan.entries {
-            self.shard.keyspace.keys(db, self.now, false).insert(entry);
+            self.shard.keyspace.keys(db, self.now, false).adopt(entry);
         }
         self.let_go(&loan.keys);
-        self.retry_waiting(io);
     }
 
     fn let_go(&mut self, keys: &[Box<[u8]>]) {
@@ -251,19 +282,66 @@ impl Worker {
         entries
     }
 
-    /// Tries again what waited for held keys, in the order of arrival.
+    /// Tries again what waited for held keys, in the order of arrival: once a turn, all together.
     pub(super) fn retry_waiting(&mut self, io: &mut dyn Io) {
         while std::mem::take(&mut self.gathers.retry) {
-            for loan in std::mem::take(&mut self.gathers.lending) {
-                self.lend_or_wait(io, loan, None);
+            let mut line = std::mem::take(&mut self.gathers.waiting);
+            line.append(&mut self.gathers.arrived);
+            let mut ahead = Ahead::default();
+            for waiter in line {
+                let left = match waiter {
+                    Waiter::Batch(batch) => self.retry_batch(io, batch, &mut ahead),
+                    Waiter::Loan(loan) => self.retry_loan(io, loan, &mut ahead),
+                };
+                self.gathers.waiting.extend(left);
             }
-            for mut batch in std::mem::take(&mut self.gathers.waiting) {
-                let waits = self.gathers.must_wait(&batch) || !self.run_batch(&mut batch);
-                match waits {
-                    true => self.gathers.waiting.push(batch),
-                    false => self.send_back(io, batch),
+        }
+    }
+
+    /// Runs a batch, or gives it back because it must wait on.
+    fn retry_batch(
+        &mut self,
+        io: &mut dyn Io,
+        mut batch: Box<Batch>,
+        ahead: &mut Ahead,
+    ) -> Option<Waiter> {
+        let connection = (batch.origin, batch.connection);
+        if !ahead.connections.contains(&connection) {
+            if self.run_batch(&mut batch) {
+                self.send_back(io, batch);
+                return None;
+            }
+            ahead.connections.insert(connection);
+            let (request, args) = batch.request(batch.done());
+            match self.shared.env.registry.command(request.id).spread {
+                Spread::EveryShard { .. } | Spread::Cursor => ahead.all = true,
+                _ => {
+                    let keyspace = &self.shard.keyspace;
+                    ahead.keys.extend(args.iter().skip(1).map(|word| keyspace.hash(word)));
                 }
             }
         }
+        Some(Waiter::Batch(batch))
+    }
+
+    /// Grants a loan, or gives it back because it must wait on.
+    fn retry_loan(
+        &mut self,
+        io: &mut dyn Io,
+        loan: Box<Loan>,
+        ahead: &mut Ahead,
+    ) -> Option<Waiter> {
+        let keyspace = &self.shard.keyspace;
+        let is_wanted = |key: &Box<[u8]>| ahead.keys.contains(&keyspace.hash(key));
+        let waits = ahead.all
+            || ahead.connections.contains(&(loan.borrower, Some(loan.token)))
+            || loan.keys.iter().any(is_wanted)
+            || self.gathers.holds_one_of(&loan.keys);
+        if waits {
+            ahead.keys.extend(loan.keys.iter().map(|key| keyspace.hash(key)));
+            return Some(Waiter::Loan(loan));
+        }
+        self.grant(io, loan, None);
+        None
     }
 }

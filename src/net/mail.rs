@@ -71,12 +71,12 @@ impl Worker {
             Message::Told { connection, answer } => self.told(io, connection, answer),
             Message::Lend(loan) => self.lend(io, loan),
             Message::Lent(loan) => self.lent(io, loan),
-            Message::Return(loan) => self.take_back(io, loan),
+            Message::Return(loan) => self.take_back(loan),
         }
     }
 
     fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
-        if self.gathers.must_wait(&batch) {
+        if self.gathers.has_line() {
             return self.gathers.put_off(batch);
         }
         match self.run_batch(&mut batch) {
@@ -107,14 +107,16 @@ impl Worker {
                     unreachable!("only commands on keys travel")
                 }
             };
-            // A client that is owed more than its limit is closed at its own shard, which sees
-            // the length; the rest of its requests would only add to it.
+            // A client that is owed more than its limit is closed at its own shard; the rest of
+            // its requests would only add to it.
             if hard_limit == 0 || out.len() <= hard_limit {
                 let (id, caller, now) = (request.id, request.caller, self.now);
                 if let Some(&Some((at, hash))) = hashes.get(index) {
                     self.shard.keyspace.remember(args.at(at as usize), hash);
                 }
                 execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+            } else {
+                batch.overflowed = true;
             }
             batch.end_reply();
         }
@@ -168,6 +170,7 @@ impl Worker {
         if batch.owner == self.index {
             conn.put_off -= 1;
         }
+        conn.kill_now |= batch.overflowed;
         match batch.operation {
             true => self.scan_answered(io, token, &mut conn, batch),
             false => {
@@ -198,7 +201,7 @@ impl Worker {
                 }
                 _ => {
                     conn.held_back_by = None;
-                    io.pause(token, false);
+                    io.pause(token, conn.is_paused());
                 }
             }
             self.put(token, conn);

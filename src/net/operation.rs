@@ -63,7 +63,7 @@ impl Worker {
         }
         let mut own = self.answer(io, &question);
         // The asker itself is not in the worker's list while it is being served.
-        self.visit(io, token, conn, &question, &mut own, true);
+        self.visit(io, token, conn, &question, &mut own);
         let answers = vec![own];
         conn.operation = Some(Operation::Asking { question, waiting: shards - 1, answers });
         self.finish_asking(conn);

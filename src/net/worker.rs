@@ -58,11 +58,11 @@ pub(super) struct Limits {
 impl Limits {
     pub fn new(config: &Values) -> Limits {
         Limits {
-            query_bytes: config.client_query_buffer_limit as usize,
+            query_bytes: config.client_query_buffer_limit.min(SPAN_MAX) as usize,
             output: config.client_output_buffer_limit.normal,
             clients: config.maxclients as usize,
             timeout_s: config.timeout,
-            bulk_len_max: config.proto_max_bulk_len as usize,
+            bulk_len_max: config.proto_max_bulk_len.min(SPAN_MAX) as usize,
             protected: config.protected_mode && config.requirepass.is_none(),
             password: config.requirepass.is_some(),
             protected_commands: config.enable_debug_command,
@@ -72,6 +72,10 @@ impl Limits {
         }
     }
 }
+
+/// Longest request or argument, whatever the configuration says, bytes: offsets in a query buffer
+/// have 32 bits, and a batch of requests is a little longer than what was read of them.
+const SPAN_MAX: u64 = 3 << 30;
 
 /// What of the configuration a shard's commands look at.
 pub fn shard_settings(config: &Values) -> Settings {
@@ -187,6 +191,23 @@ impl Worker {
         self.conns.iter().flatten().map(|(token, _)| *token).collect()
     }
 
+    /// Has a connection looked at again at the end of the turn.
+    pub(super) fn mark(&mut self, token: Token) {
+        if let Some(Some((own, conn))) = self.conns.get_mut(token.index as usize)
+            && *own == token
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(token);
+        }
+    }
+
+    /// Whether nothing is under way: no keys are on loan, no request waits, all replies are out.
+    pub fn is_idle(&self) -> bool {
+        let conns = || self.conns.iter().flatten().map(|(_, conn)| conn);
+        self.gathers.is_idle() && !self.mail.has_waiting() && conns().all(|conn| conn.is_quiet())
+    }
+
     pub(super) fn conn_slots(&self) -> usize {
         self.conns.len()
     }
@@ -212,8 +233,9 @@ impl Worker {
         batch
     }
 
-    pub(super) fn keep_batch(&mut self, batch: Box<Batch>) {
+    pub(super) fn keep_batch(&mut self, mut batch: Box<Batch>) {
         if self.batches.len() < POOL {
+            batch.shrink();
             self.batches.push(batch);
         }
     }
@@ -305,6 +327,7 @@ const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is s
 
 impl Handler for Worker {
     fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, _listener: usize) {
+        self.now = io.now();
         let (session, refusal) = self.welcome(peer);
         let mut conn = Box::new(Conn::new(session));
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -318,7 +341,6 @@ impl Handler for Worker {
             }
         }
         self.put(connection, conn);
-        let _ = io;
     }
 
     fn received(&mut self, io: &mut dyn Io, connection: Token, bytes: &mut [u8]) {
@@ -336,9 +358,18 @@ impl Handler for Worker {
         self.keep_buffer(buffer);
         let Some(mut conn) = self.take(connection) else { return };
         conn.sending = 0;
+        conn.session.active_at = self.now;
         match whole {
             true => self.put(connection, conn),
             false => self.drop_conn(io, connection, conn),
+        }
+    }
+
+    fn progressed(&mut self, _io: &mut dyn Io, connection: Token) {
+        if let Some(Some((token, conn))) = self.conns.get_mut(connection.index as usize)
+            && *token == connection
+        {
+            conn.session.active_at = self.now;
         }
     }
 

@@ -61,7 +61,27 @@ pub fn tcp_listener(address: SocketAddr, options: &ListenOptions) -> io::Result<
     Ok(Listener { address: local_address(raw), path: String::new(), fd })
 }
 
-/// Listens on a path, which must not be in use by another server.
+/// Whether another process serves this address: it would share the port with us and take a part of
+/// the connections. To be asked before the first listener on it is made.
+pub fn tcp_port_is_taken(address: SocketAddr) -> io::Result<bool> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let fd = socket(family)?;
+    let raw = fd.as_raw_fd();
+    // Without SO_REUSEPORT: connections that linger don't count, listeners do.
+    set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    let (storage, len) = encode_address(address);
+    // SAFETY: points to a live, initialised address of `len` bytes.
+    match check(unsafe { libc::bind(raw, (&raw const storage).cast(), len) }) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(true),
+        // Any other failure comes again where it is reported.
+        _ => Ok(false),
+    }
+}
+
+/// Listens on a path, whose socket of an earlier server is replaced.
 pub fn unix_listener(path: &Path, mode: u32, options: &ListenOptions) -> io::Result<Listener> {
     use std::os::unix::fs::PermissionsExt;
     let fd = socket(libc::AF_UNIX)?;

@@ -51,6 +51,8 @@ impl Driver {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            // Without the flag a submission that waits for nothing would leave deferred work undone.
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(COMPLETIONS)
             .dontfork()
@@ -74,6 +76,8 @@ impl Driver {
             self.port.begin_turn();
             handler.turn_end(&mut self.port);
             if handler.stopped() {
+                // The replies of this turn go out as far as they can at once.
+                let _ = self.port.ring.submit();
                 return Ok(());
             }
             let wait = handler.before_sleep();
@@ -136,18 +140,22 @@ impl Driver {
                     self.accepted(handler, result, listener);
                 }
                 if !cqueue::more(flags) {
-                    self.arm_accept(listener);
+                    self.accept_ended(result, listener);
                 }
             }
+            Some(Operation::AcceptAgain(listener)) => self.arm_accept(listener),
             // A bell only ends the sleep; a poll that ended must be armed again.
+            Some(Operation::Bell) if result == RUNG => {}
             Some(Operation::Bell) => {
                 self.drain_event();
-                if !cqueue::more(flags) && result != RUNG {
+                if !cqueue::more(flags) {
                     let fd = types::Fd(self.bells[self.shard].event_fd());
                     let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true);
                     self.port.push(poll.build().user_data(Operation::Bell.encode()));
                 }
             }
+            // The shard sleeps on: it is woken the other way.
+            Some(Operation::Message(shard)) => self.bells[shard].ring(),
             Some(Operation::Cancel) | None => {}
         }
     }
@@ -170,6 +178,19 @@ impl Driver {
         self.port.push(accept.user_data(Operation::Accept(index).encode()));
     }
 
+    /// Accepts again: at once after an accident of one connection, else after a while. Without free
+    /// descriptors or memory it would fail at once again, and do nothing but that.
+    fn accept_ended(&mut self, result: i32, listener: usize) {
+        let accident = [-libc::ECONNABORTED, -libc::EINTR, -libc::EPROTO].contains(&result);
+        if result >= 0 || accident {
+            return self.arm_accept(listener);
+        }
+        let cause = io::Error::from_raw_os_error(-result);
+        tracing::warn!(shard = self.shard, %cause, "cannot accept a connection");
+        let timeout = opcode::Timeout::new(&raw const ACCEPT_PAUSE).build();
+        self.port.push(timeout.user_data(Operation::AcceptAgain(listener).encode()));
+    }
+
     fn drain_event(&self) {
         let mut count = [0u8; 8];
         let fd = self.bells[self.shard].event_fd();
@@ -177,6 +198,9 @@ impl Driver {
         let _ = unsafe { libc::read(fd, count.as_mut_ptr().cast(), 8) };
     }
 }
+
+/// How long no connection is accepted after it has failed.
+static ACCEPT_PAUSE: Timespec = Timespec::new().nsec(100_000_000);
 
 /// The result of a bell that another ring has posted.
 const RUNG: i32 = 0x0c0e;

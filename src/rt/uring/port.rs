@@ -15,7 +15,11 @@ pub(super) enum Operation {
     Receive(Token),
     Send(Token),
     Accept(usize),
+    /// Accepting on this listener failed some time ago and is tried again.
+    AcceptAgain(usize),
     Bell,
+    /// A message to this shard's ring, which is reported only when it could not be posted.
+    Message(usize),
     Cancel,
 }
 
@@ -29,6 +33,10 @@ impl Operation {
             Operation::Accept(listener) => (3, Token { index: listener as u32, generation: 0 }),
             Operation::Bell => (4, Token { index: 0, generation: 0 }),
             Operation::Cancel => (5, Token { index: 0, generation: 0 }),
+            Operation::AcceptAgain(listener) => {
+                (6, Token { index: listener as u32, generation: 0 })
+            }
+            Operation::Message(shard) => (7, Token { index: shard as u32, generation: 0 }),
         };
         kind << 56 | u64::from(token.generation & GENERATION_MASK) << 32 | u64::from(token.index)
     }
@@ -42,6 +50,8 @@ impl Operation {
             3 => Some(Operation::Accept(token.index as usize)),
             4 => Some(Operation::Bell),
             5 => Some(Operation::Cancel),
+            6 => Some(Operation::AcceptAgain(token.index as usize)),
+            7 => Some(Operation::Message(token.index as usize)),
             _ => None,
         }
     }
@@ -197,7 +207,7 @@ impl Port {
         let retry = result > 0 || [-libc::EINTR, -libc::EAGAIN].contains(&result);
         if socket.life != Life::Closing && retry && *sent < buffer.len() {
             self.submit_send(token);
-            return;
+            return handler.progressed(self, token);
         }
         let whole = *sent == buffer.len();
         let buffer = socket.sending.take().map(|(buffer, _)| buffer).unwrap_or_default();
@@ -292,7 +302,7 @@ impl Io for Port {
                 let data = Operation::Bell.encode();
                 let message = opcode::MsgRingData::new(types::Fd(fd), RUNG, data, None).build();
                 let quiet = message.flags(Flags::SKIP_SUCCESS);
-                self.push(quiet.user_data(Operation::Cancel.encode()));
+                self.push(quiet.user_data(Operation::Message(shard).encode()));
             }
             None => self.bells[shard].ring(),
         }
@@ -323,6 +333,9 @@ mod tests {
             Operation::Receive(token),
             Operation::Send(token),
             Operation::Accept(7),
+            Operation::AcceptAgain(7),
+            Operation::Message(9),
+            Operation::Cancel,
             Operation::Bell,
         ] {
             assert_eq!(Operation::decode(operation.encode()), Some(operation));
