@@ -1,6 +1,9 @@
 //! Mutated requests on the wire. Same seed, same bytes: `CORELANE_SEED` and the number of the
 //! input repeat a failure, whose bytes are printed.
 
+#[path = "../fuzz/property.rs"]
+mod property;
+
 use super::corpus;
 use crate::harness::client::{Client, Ending};
 use crate::harness::script::quote;
@@ -238,4 +241,17 @@ fn mutations_in_pieces_leave_the_server_well() {
     server.assert_healthy();
     let grown = server.rss().saturating_sub(before);
     assert!(grown < 64 << 20, "{} KiB more after the inputs", grown >> 10);
+}
+
+/// The parser by itself, on far more inputs than a socket could carry in the time.
+#[test]
+fn the_parser_reads_the_same_however_input_is_cut() {
+    let seeds = corpus::cases();
+    let mut rng = Rng::new(3);
+    for _ in 0..cases(100_000) {
+        let bytes = input(&mut rng, &seeds);
+        let step = 1 + rng.below(16);
+        let verdict = std::panic::catch_unwind(|| property::however_it_is_cut(&bytes, step));
+        assert!(verdict.is_ok(), "pieces of {step} of {}", quote(&bytes));
+    }
 }
