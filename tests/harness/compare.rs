@@ -156,6 +156,18 @@ fn loosely(cmd: &Cmd, oracle: &Reply, subject: &Reply) -> Option<Result<(), Stri
             _ => None,
         },
         ("HELLO", _) => hello(oracle, subject),
+        // The options asked for come in no order; in RESP2 they are names and values in turn.
+        ("CONFIG", "GET") => match (oracle, subject) {
+            (Reply::Array(a), Reply::Array(b)) => {
+                let pairs = |items: &[Reply]| -> Vec<Vec<Reply>> {
+                    let mut pairs: Vec<_> = items.chunks(2).map(<[Reply]>::to_vec).collect();
+                    pairs.sort();
+                    pairs
+                };
+                Some(check(pairs(a) == pairs(b), "not the same options"))
+            }
+            _ => None,
+        },
         // What the lines say is each server's own.
         (_, "HELP") => match (oracle, subject) {
             (Reply::Array(a), Reply::Array(b)) => {

@@ -1,6 +1,9 @@
 //! Mutated requests on the wire. Same seed, same bytes: `CORELANE_SEED` and the number of the
 //! input repeat a failure, whose bytes are printed.
 
+#[path = "../fuzz/property.rs"]
+mod property;
+
 use super::corpus;
 use crate::harness::client::{Client, Ending};
 use crate::harness::script::quote;
@@ -134,6 +137,16 @@ fn exchange(port: u16, bytes: &[u8]) -> (Vec<u8>, Ending) {
     client.drain(Duration::from_secs(10))
 }
 
+/// Whether a count lies above Corelane's limit of 1024 * 1024 arguments and below redis-server's of
+/// 2^31 - 1, so that the two must differ.
+fn counts_between_the_limits(bytes: &[u8]) -> bool {
+    bytes.split(|&b| b == b'*').skip(1).any(|tail| {
+        let digits: String =
+            tail.iter().take_while(|b| b.is_ascii_digit()).map(|&b| b as char).collect();
+        digits.parse::<i64>().is_ok_and(|n| (1024 * 1024 + 1..1 << 31).contains(&n))
+    })
+}
+
 /// Both servers must give the same bytes back and close.
 fn compare(shards: usize, salt: u64, count: u32) {
     let mut pair = Pair::start(shards, &[]);
@@ -143,6 +156,9 @@ fn compare(shards: usize, salt: u64, count: u32) {
     let mut different = Vec::new();
     for number in 0..cases(count) {
         let bytes = without_nul(input(&mut rng, &seeds));
+        if counts_between_the_limits(&bytes) {
+            continue;
+        }
         let redis = exchange(pair.redis.port, &bytes);
         let ours = exchange(pair.corelane.port, &bytes);
         if redis != ours {
@@ -238,4 +254,17 @@ fn mutations_in_pieces_leave_the_server_well() {
     server.assert_healthy();
     let grown = server.rss().saturating_sub(before);
     assert!(grown < 64 << 20, "{} KiB more after the inputs", grown >> 10);
+}
+
+/// The parser by itself, on far more inputs than a socket could carry in the time.
+#[test]
+fn the_parser_reads_the_same_however_input_is_cut() {
+    let seeds = corpus::cases();
+    let mut rng = Rng::new(3);
+    for _ in 0..cases(100_000) {
+        let bytes = input(&mut rng, &seeds);
+        let step = 1 + rng.below(16);
+        let verdict = std::panic::catch_unwind(|| property::however_it_is_cut(&bytes, step));
+        assert!(verdict.is_ok(), "pieces of {step} of {}", quote(&bytes));
+    }
 }
