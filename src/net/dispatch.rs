@@ -12,7 +12,7 @@ use crate::command::{
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
-use crate::resp::{Args, Encoder, Limits, Step};
+use crate::resp::{Args, Encoder, Limits, Span, Step};
 use crate::route::{Batch, Merging};
 use crate::rt::{Io, Token};
 
@@ -181,16 +181,21 @@ impl Worker {
             }
         }
         self.flush_batches();
-        self.planned = planned;
-        if (self.spans.capacity()..=KEPT_SPANS).contains(&spans.capacity()) {
-            spans.clear();
-            self.spans = spans;
-        }
+        self.keep_plans(planned, spans);
         if conn.out.is_empty() && conn.out.capacity() > 0 {
             let buffer = std::mem::take(&mut conn.out);
             self.keep_buffer(buffer);
         }
         offset
+    }
+
+    /// Keeps the room for plans and arguments for the next read.
+    fn keep_plans(&mut self, planned: Vec<Planned>, mut spans: Vec<Span>) {
+        self.planned = planned;
+        if (self.spans.capacity()..=KEPT_SPANS).contains(&spans.capacity()) {
+            spans.clear();
+            self.spans = spans;
+        }
     }
 
     /// Parses up to [`AHEAD`] requests from `offset` on. Answers where the next one begins, and the
@@ -200,7 +205,7 @@ impl Worker {
         conn: &mut Conn,
         buffer: &mut [u8],
         mut offset: usize,
-        spans: &mut Vec<crate::resp::Span>,
+        spans: &mut Vec<Span>,
         planned: &mut Vec<Planned>,
     ) -> (usize, Step) {
         let limits = Limits {

@@ -22,7 +22,7 @@ pub enum Message {
     Ask {
         from: usize,
         connection: Token,
-        question: Question,
+        question: Box<Question>,
     },
     Told {
         connection: Token,

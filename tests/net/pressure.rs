@@ -95,6 +95,7 @@ fn a_port_that_another_server_has_is_refused() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let _ = second.kill();
+    let _ = second.wait();
     assert!(status.is_some_and(|status| !status.success()), "{status:?}");
     assert_eq!(server.client().run("PING").text(), "PONG");
 }
