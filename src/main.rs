@@ -13,6 +13,14 @@ use tracing_subscriber::{fmt, reload};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// How the allocator works: a thread of its own gives back to the system what has not been used for a
+/// second, so that memory follows its use also while a shard has nothing to do.
+// SAFETY: the symbol is the one that this build of jemalloc reads at its start: a pointer to a text
+// that ends with a NUL.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: Option<&'static [u8; 43]> =
+    Some(b"background_thread:true,dirty_decay_ms:1000\0");
+
 fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,

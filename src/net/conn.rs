@@ -5,15 +5,24 @@ use super::operation::Operation;
 use crate::resp::{Parser, Span};
 use crate::route::ReplyQueue;
 use crate::session::{ConnectionFacts, Session};
+use std::collections::VecDeque;
 
 /// A buffer beyond this size is given back instead of being kept for the next use, bytes.
 pub const KEPT_BUFFER: usize = 64 << 10;
+
+/// Output is kept in pieces of about this size, bytes.
+const PIECE: usize = 256 << 10;
 
 /// A connection on the shard that serves it.
 pub struct Conn {
     pub session: Session,
     /// Replies in order, ready to be sent.
     pub out: Vec<u8>,
+    /// Replies before those in `out`, in pieces: one buffer for all of them would have to be copied
+    /// whenever it grows, and would have room for twice as much as is in it.
+    pub pieces: VecDeque<Vec<u8>>,
+    /// Bytes in `pieces`.
+    pub pieces_len: usize,
     /// Bytes of the buffer that is being sent; 0 when none is.
     pub sending: usize,
     /// Bytes received that are not a whole request yet, or that must wait.
@@ -52,6 +61,8 @@ impl Conn {
         Conn {
             session,
             out: Vec::new(),
+            pieces: VecDeque::new(),
+            pieces_len: 0,
             sending: 0,
             query: Vec::new(),
             query_run: 0,
@@ -87,9 +98,41 @@ impl Conn {
         self.far_ahead || self.held_back_by.is_some()
     }
 
+    /// Whether there is something to send that is not being sent yet.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.pieces.is_empty()
+    }
+
+    /// Begins a new piece of output when the last one is long enough.
+    pub fn seal(&mut self) {
+        if self.out.len() >= PIECE {
+            self.pieces_len += self.out.len();
+            self.pieces.push_back(std::mem::take(&mut self.out));
+        }
+    }
+
+    /// Takes the replies whose turn has come out of the queue.
+    pub fn drain(&mut self, random: &mut fastrand::Rng) {
+        while self.queue.drain(&mut self.out, PIECE, random) {
+            self.seal();
+        }
+        self.seal();
+    }
+
+    /// The next buffer to send.
+    pub fn next_piece(&mut self) -> Vec<u8> {
+        match self.pieces.pop_front() {
+            Some(piece) => {
+                self.pieces_len -= piece.len();
+                piece
+            }
+            None => std::mem::take(&mut self.out),
+        }
+    }
+
     /// Whether all that was asked has been answered and sent.
     pub fn is_quiet(&self) -> bool {
-        self.out.is_empty()
+        !self.has_output()
             && self.sending == 0
             && self.queue.is_empty()
             && self.operation.is_none()
@@ -108,12 +151,12 @@ impl Conn {
 
     /// Bytes that wait to be read by the client.
     pub fn output_len(&self) -> usize {
-        self.out.len() + self.sending + self.queue.byte_len()
+        self.pieces_len + self.out.len() + self.sending + self.queue.byte_len()
     }
 
     /// What CLIENT LIST shows of the connection itself.
     pub fn facts(&self, fd: i32) -> ConnectionFacts {
-        let omem = self.out.capacity() + self.sending;
+        let omem = self.pieces_len + self.out.capacity() + self.sending;
         ConnectionFacts {
             fd,
             qbuf: self.query_len(),
@@ -121,7 +164,7 @@ impl Conn {
             rbs: self.out.capacity(),
             rbp: self.out.len(),
             obl: self.out.len(),
-            oll: usize::from(self.sending > 0),
+            oll: self.pieces.len() + usize::from(self.sending > 0),
             omem,
             tot_mem: size_of::<Conn>() + self.query.capacity() + omem,
         }

@@ -377,8 +377,9 @@ impl Worker {
             if !conn.session.take_reply() {
                 conn.out.truncate(start);
             }
-            if conn.out.len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
-                conn.kill_now = true;
+            if conn.out.len() > KEPT_BUFFER {
+                conn.kill_now |= self.is_over_hard_limit(conn);
+                conn.seal();
             }
             return;
         }
@@ -472,7 +473,7 @@ impl Worker {
             }
         }
         conn.queue.push_merging(merging);
-        conn.queue.drain(&mut conn.out, &mut self.shard.random);
+        conn.drain(&mut self.shard.random);
         if conn.output_len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
             conn.kill_now = true;
         }

@@ -179,7 +179,7 @@ impl Worker {
                 if conn.out.capacity() == 0 {
                     conn.out = self.buffer();
                 }
-                conn.queue.drain(&mut conn.out, &mut self.shard.random);
+                conn.drain(&mut self.shard.random);
                 while let Some(batch) = conn.queue.recycle() {
                     self.keep_batch(batch);
                 }

@@ -162,7 +162,7 @@ impl Worker {
     }
 
     pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
-        if !conn.dirty && (!conn.out.is_empty() || conn.wants_settling()) {
+        if !conn.dirty && (conn.has_output() || conn.wants_settling()) {
             conn.dirty = true;
             self.dirty.push(token);
         }
@@ -265,9 +265,11 @@ impl Worker {
             return self.drop_conn(io, token, conn);
         }
         // Replies that others are about to follow wait for them: one send instead of two.
-        let complete = conn.queue.is_empty() || conn.out.len() >= ENOUGH_TO_SEND;
-        if conn.sending == 0 && !conn.out.is_empty() && (complete || conn.operation.is_some()) {
-            let buffer = std::mem::take(&mut conn.out);
+        let complete = conn.queue.is_empty()
+            || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND
+            || conn.operation.is_some();
+        if conn.sending == 0 && conn.has_output() && complete {
+            let buffer = conn.next_piece();
             conn.sending = buffer.len();
             conn.session.output_bytes += buffer.len() as u64;
             self.shard.stats.output_bytes.add(buffer.len() as u64);

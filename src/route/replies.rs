@@ -190,9 +190,17 @@ impl ReplyQueue {
         self.arrived.spent.pop()
     }
 
-    /// Appends to `out` all replies whose turn has come.
-    pub fn drain(&mut self, out: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    /// Appends to `out` the replies whose turn has come, until it has `enough` bytes: then `true`.
+    pub fn drain(
+        &mut self,
+        out: &mut Vec<u8>,
+        enough: usize,
+        random: &mut fastrand::Rng,
+    ) -> bool {
         while let Some(front) = self.pending.front_mut() {
+            if out.len() >= enough {
+                return true;
+            }
             match front {
                 Pending::Ready { len } => {
                     out.extend_from_slice(&self.ready[self.left..self.left + *len]);
@@ -201,7 +209,7 @@ impl ReplyQueue {
                 Pending::Remote { shard, silent } => {
                     let start = out.len();
                     if !self.arrived.take(*shard, |reply| out.extend_from_slice(reply)) {
-                        return;
+                        return false;
                     }
                     self.foreign -= out.len() - start;
                     if *silent {
@@ -210,7 +218,7 @@ impl ReplyQueue {
                 }
                 Pending::Merged(merging) => {
                     if !merging.collect(&mut self.arrived) {
-                        return;
+                        return false;
                     }
                     self.foreign -= merging.collected.len();
                     if !merging.silent {
@@ -231,6 +239,7 @@ impl ReplyQueue {
         if self.pending.capacity() > KEPT_PENDING {
             self.pending = VecDeque::new();
         }
+        false
     }
 }
 
@@ -268,13 +277,13 @@ mod tests {
         queue.push_merging(merging);
         queue.push_ready(|out| out.write_all(b"+f\r\n").is_ok());
         queue.arrive(batch(2, &["+c\r\n", ":1\r\n"]));
-        queue.drain(&mut out, &mut random);
+        queue.drain(&mut out, usize::MAX, &mut random);
         assert!(out.is_empty());
         queue.arrive(batch(1, &["+a\r\n"]));
-        queue.drain(&mut out, &mut random);
+        queue.drain(&mut out, usize::MAX, &mut random);
         assert_eq!(out, b"+a\r\n+b\r\n+c\r\n");
         queue.arrive(batch(1, &["+silent\r\n", ":100\r\n"]));
-        queue.drain(&mut out, &mut random);
+        queue.drain(&mut out, usize::MAX, &mut random);
         assert_eq!(out, b"+a\r\n+b\r\n+c\r\n:111\r\n+f\r\n");
         assert!(queue.is_empty());
         assert_eq!(std::iter::from_fn(|| queue.recycle()).count(), 4);
@@ -292,7 +301,7 @@ mod tests {
             queue.arrive(batch(1, &["+a\r\n"]));
             assert_eq!(queue.byte_len(), 1004);
             let mut out = Vec::new();
-            queue.drain(&mut out, &mut random);
+            queue.drain(&mut out, usize::MAX, &mut random);
             sent += out.len();
             assert_eq!(queue.byte_len(), 0);
             while queue.recycle().is_some() {}
