@@ -12,7 +12,7 @@ use crate::command::{
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
-use crate::resp::{Args, Encoder, Limits, Step};
+use crate::resp::{Args, Encoder, Limits, Span, Step};
 use crate::route::{Batch, Merging};
 use crate::rt::{Io, Token};
 
@@ -20,6 +20,9 @@ use crate::rt::{Io, Token};
 const AHEAD: usize = 32;
 /// Bytes that a connection may be ahead of an operation before it is no longer read from.
 const FAR_AHEAD: usize = KEPT_BUFFER;
+/// Requests of a connection that may be under way to other shards; beyond, others' requests there
+/// would wait for too many of its own.
+const IN_FLIGHT: usize = 2048;
 /// Room for arguments that is kept for the next request.
 const KEPT_SPANS: usize = 8 << 10;
 /// Arguments of one request, as in Redis.
@@ -65,13 +68,8 @@ impl Worker {
         if let Some(target) = conn.traffic.verdict.take() {
             conn.moving_to = Some(target);
         }
-        if conn.is_held() {
-            // What waits for an operation is no unfinished request: the client is made to wait.
-            if conn.query_len() > FAR_AHEAD && !conn.far_ahead {
-                conn.far_ahead = true;
-                io.pause(token, true);
-            }
-        } else if conn.query_len() > self.limits.query_bytes {
+        // What waits for an operation is no unfinished request: the client is made to wait.
+        if !conn.is_held() && conn.query_len() > self.limits.query_bytes {
             self.shard.stats.query_limit_disconnections.add(1);
             tracing::warn!(
                 client = conn.session.id,
@@ -79,6 +77,7 @@ impl Worker {
             );
             conn.kill_now = true;
         }
+        regulate(io, token, conn);
     }
 
     /// Runs the requests that a connection has sent already and that may run now.
@@ -98,10 +97,7 @@ impl Worker {
         } else {
             (conn.query, conn.query_run) = (query, used);
         }
-        if conn.far_ahead && (conn.query_len() <= FAR_AHEAD || !conn.is_held()) {
-            conn.far_ahead = false;
-            io.pause(token, conn.is_paused());
-        }
+        regulate(io, token, conn);
     }
 
     /// Keeps bytes that cannot be used yet.
@@ -185,16 +181,21 @@ impl Worker {
             }
         }
         self.flush_batches();
-        self.planned = planned;
-        if (self.spans.capacity()..=KEPT_SPANS).contains(&spans.capacity()) {
-            spans.clear();
-            self.spans = spans;
-        }
+        self.keep_plans(planned, spans);
         if conn.out.is_empty() && conn.out.capacity() > 0 {
             let buffer = std::mem::take(&mut conn.out);
             self.keep_buffer(buffer);
         }
         offset
+    }
+
+    /// Keeps the room for plans and arguments for the next read.
+    fn keep_plans(&mut self, planned: Vec<Planned>, mut spans: Vec<Span>) {
+        self.planned = planned;
+        if (self.spans.capacity()..=KEPT_SPANS).contains(&spans.capacity()) {
+            spans.clear();
+            self.spans = spans;
+        }
     }
 
     /// Parses up to [`AHEAD`] requests from `offset` on. Answers where the next one begins, and the
@@ -204,7 +205,7 @@ impl Worker {
         conn: &mut Conn,
         buffer: &mut [u8],
         mut offset: usize,
-        spans: &mut Vec<crate::resp::Span>,
+        spans: &mut Vec<Span>,
         planned: &mut Vec<Planned>,
     ) -> (usize, Step) {
         let limits = Limits {
@@ -554,5 +555,16 @@ pub(super) fn caller(conn: &Conn) -> Caller {
         db: conn.session.db as u8,
         protocol: conn.session.protocol,
         touch: !conn.session.no_touch,
+    }
+}
+
+/// Stops reading from a connection that is far ahead of the replies it waits for, or goes on.
+pub(super) fn regulate(io: &mut dyn Io, token: Token, conn: &mut Conn) {
+    let crowd = if conn.far_ahead { IN_FLIGHT / 4 } else { IN_FLIGHT };
+    let waits = conn.is_held() && conn.query_len() > FAR_AHEAD;
+    let far_ahead = waits || conn.queue.len() > crowd;
+    if far_ahead != conn.far_ahead {
+        conn.far_ahead = far_ahead;
+        io.pause(token, conn.is_paused());
     }
 }

@@ -332,10 +332,10 @@ impl Worker {
         ahead: &mut Ahead,
     ) -> Option<Waiter> {
         let keyspace = &self.shard.keyspace;
-        let is_wanted = |key: &Box<[u8]>| ahead.keys.contains(&keyspace.hash(key));
+        let is_wanted = |key: &[u8]| ahead.keys.contains(&keyspace.hash(key));
         let waits = ahead.all
             || ahead.connections.contains(&(loan.borrower, Some(loan.token)))
-            || loan.keys.iter().any(is_wanted)
+            || loan.keys.iter().any(|key| is_wanted(key))
             || self.gathers.holds_one_of(&loan.keys);
         if waits {
             ahead.keys.extend(loan.keys.iter().map(|key| keyspace.hash(key)));

@@ -1,6 +1,7 @@
 //! What shards say to each other, and what a shard does about it.
 
 use super::conn::Conn;
+use super::dispatch::regulate;
 use super::gather::Loan;
 use super::operation::{Answer, Question};
 use super::worker::Worker;
@@ -21,7 +22,7 @@ pub enum Message {
     Ask {
         from: usize,
         connection: Token,
-        question: Question,
+        question: Box<Question>,
     },
     Told {
         connection: Token,
@@ -181,6 +182,9 @@ impl Worker {
                 conn.queue.drain(&mut conn.out, &mut self.shard.random);
                 while let Some(batch) = conn.queue.recycle() {
                     self.keep_batch(batch);
+                }
+                if conn.far_ahead {
+                    regulate(io, token, &mut conn);
                 }
             }
         }

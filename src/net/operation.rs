@@ -13,7 +13,7 @@ use crate::rt::{Io, Token};
 /// A request that needs more than one step.
 pub enum Operation {
     /// Answers of other shards are still to come.
-    Asking { question: Question, waiting: usize, answers: Vec<ClientsAnswer> },
+    Asking { question: Box<Question>, waiting: usize, answers: Vec<ClientsAnswer> },
     /// SCAN on its way from shard to shard.
     Scanning(Box<Scanning>),
     /// A command gathers its keys on this shard.
@@ -56,6 +56,7 @@ impl Worker {
         question: Question,
     ) {
         self.flush_batches();
+        let question = Box::new(question);
         let shards = self.mail.shards();
         for shard in (0..shards).filter(|&shard| shard != self.index) {
             let question = question.clone();
@@ -85,7 +86,7 @@ impl Worker {
     fn finish_asking(&mut self, conn: &mut Conn) -> bool {
         match conn.operation.take() {
             Some(Operation::Asking { question, waiting: 0, answers }) => {
-                self.reply_to_command(conn, |out| match question {
+                self.reply_to_command(conn, |out| match *question {
                     Question::Clients(request) => request.reply(answers, out),
                     Question::Reconfigure | Question::ResetStats => out.ok(),
                 });
@@ -122,7 +123,7 @@ impl Worker {
             words[1] = position.to_string().into_bytes();
         }
         // Of several the last one counts; a wrong one gets its error from the command itself.
-        let count = (2..args.len()).step_by(2).filter(|&i| args.is(i, "count")).last();
+        let count = (2..args.len()).step_by(2).filter(|&i| args.is(i, "count")).next_back();
         let count_at = match count {
             Some(at) => at + 1,
             None => {

@@ -325,6 +325,9 @@ const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is s
     mode off (CONFIG SET protected-mode no, from this machine, or the option of that name) if \
     nobody else can reach this port.\r\n";
 
+// Every pair of shards has room for a thousand messages, and a shard for many connections.
+const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 640);
+
 impl Handler for Worker {
     fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, _listener: usize) {
         self.now = io.now();

@@ -136,6 +136,11 @@ impl ReplyQueue {
         self.pending.is_empty()
     }
 
+    /// Replies that cannot leave yet; known ones in a row count as one.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Bytes that are held back.
     pub fn byte_len(&self) -> usize {
         self.ready.len() - self.left + self.foreign

@@ -38,6 +38,7 @@ pub struct Driver {
     buffers: Buffers,
     bells: Bells,
     shard: usize,
+    /// What has happened and is not worked off, oldest first.
     completed: VecDeque<(u64, i32, u32)>,
 }
 
@@ -80,7 +81,10 @@ impl Driver {
                 let _ = self.port.ring.submit();
                 return Ok(());
             }
-            let wait = handler.before_sleep();
+            let wait = match self.completed.is_empty() {
+                true => handler.before_sleep(),
+                false => None,
+            };
             let slept = self.enter(wait);
             self.bells[self.shard].disarm();
             slept.map_err(|error| {
@@ -89,9 +93,7 @@ impl Driver {
             })?;
             self.port.begin_turn();
             self.collect();
-            while let Some((data, result, flags)) = self.completed.pop_front() {
-                self.complete(handler, data, result, flags);
-            }
+            self.complete_all(handler);
         }
     }
 
@@ -119,9 +121,31 @@ impl Driver {
         self.completed.extend(completions.map(|c| (c.user_data(), c.result(), c.flags())));
     }
 
-    fn complete(&mut self, handler: &mut impl Handler, data: u64, result: i32, flags: u32) {
-        match Operation::decode(data) {
-            Some(Operation::Receive(token)) => {
+    /// Works off what has completed, but for each connection one buffer of what it has sent: the
+    /// rest waits for the next turns, so that nobody has the shard for itself. Whoever sends faster
+    /// than that runs out of buffers, and is read again when its own are worked off.
+    fn complete_all(&mut self, handler: &mut impl Handler) {
+        for _ in 0..self.completed.len() {
+            let Some((data, result, flags)) = self.completed.pop_front() else { return };
+            match Operation::decode(data) {
+                Some(Operation::Receive(token)) if !self.port.is_its_turn(token) => {
+                    self.completed.push_back((data, result, flags));
+                }
+                Some(operation) => self.complete(handler, operation, result, flags),
+                None => {}
+            }
+        }
+    }
+
+    fn complete(
+        &mut self,
+        handler: &mut impl Handler,
+        operation: Operation,
+        result: i32,
+        flags: u32,
+    ) {
+        match operation {
+            Operation::Receive(token) => {
                 let more = cqueue::more(flags);
                 if let Some(id) = cqueue::buffer_select(flags) {
                     if result > 0 && self.port.is_open(token) {
@@ -134,8 +158,8 @@ impl Driver {
                 }
                 self.port.receive_done(handler, token, result, more);
             }
-            Some(Operation::Send(token)) => self.port.send_done(handler, token, result),
-            Some(Operation::Accept(listener)) => {
+            Operation::Send(token) => self.port.send_done(handler, token, result),
+            Operation::Accept(listener) => {
                 if result >= 0 {
                     self.accepted(handler, result, listener);
                 }
@@ -143,10 +167,10 @@ impl Driver {
                     self.accept_ended(result, listener);
                 }
             }
-            Some(Operation::AcceptAgain(listener)) => self.arm_accept(listener),
+            Operation::AcceptAgain(listener) => self.arm_accept(listener),
             // A bell only ends the sleep; a poll that ended must be armed again.
-            Some(Operation::Bell) if result == RUNG => {}
-            Some(Operation::Bell) => {
+            Operation::Bell if result == RUNG => {}
+            Operation::Bell => {
                 self.drain_event();
                 if !cqueue::more(flags) {
                     let fd = types::Fd(self.bells[self.shard].event_fd());
@@ -155,8 +179,8 @@ impl Driver {
                 }
             }
             // The shard sleeps on: it is woken the other way.
-            Some(Operation::Message(shard)) => self.bells[shard].ring(),
-            Some(Operation::Cancel) | None => {}
+            Operation::Message(shard) => self.bells[shard].ring(),
+            Operation::Cancel => {}
         }
     }
 

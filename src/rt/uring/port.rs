@@ -85,6 +85,8 @@ struct OpenSocket {
     receiving: Receiving,
     /// Whether the handler wants to read.
     wanted: bool,
+    /// The turn in which something was received last.
+    received_in: u32,
     /// The buffer being sent and how much of it is out.
     sending: Option<(Vec<u8>, usize)>,
 }
@@ -99,16 +101,18 @@ pub(super) struct Port {
     pub listeners: Vec<Listener>,
     bells: Bells,
     now: i64,
+    turn: u32,
 }
 
 impl Port {
     pub fn new(ring: IoUring, bells: Bells, listeners: Vec<Listener>) -> Port {
         let now = clock::wall_ms();
-        Port { ring, slots: Vec::new(), free: Vec::new(), listeners, bells, now }
+        Port { ring, slots: Vec::new(), free: Vec::new(), listeners, bells, now, turn: 0 }
     }
 
     /// Reads the clock for the turn that begins.
     pub fn begin_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
         self.now = clock::wall_ms();
     }
 
@@ -140,6 +144,7 @@ impl Port {
             life: Life::Open,
             receiving: Receiving::Idle,
             wanted: true,
+            received_in: self.turn,
             sending: None,
         });
         self.arm(token);
@@ -153,6 +158,13 @@ impl Port {
 
     pub fn is_open(&mut self, token: Token) -> bool {
         self.socket(token).is_some_and(|socket| socket.life != Life::Closing)
+    }
+
+    /// Whether what a connection has sent is to be looked at now, which it is once a turn.
+    pub fn is_its_turn(&mut self, token: Token) -> bool {
+        let turn = self.turn;
+        let socket = self.socket(token);
+        socket.is_none_or(|socket| std::mem::replace(&mut socket.received_in, turn) != turn)
     }
 
     fn arm(&mut self, token: Token) {
