@@ -191,12 +191,7 @@ impl ReplyQueue {
     }
 
     /// Appends to `out` the replies whose turn has come, until it has `enough` bytes: then `true`.
-    pub fn drain(
-        &mut self,
-        out: &mut Vec<u8>,
-        enough: usize,
-        random: &mut fastrand::Rng,
-    ) -> bool {
+    pub fn drain(&mut self, out: &mut Vec<u8>, enough: usize, random: &mut fastrand::Rng) -> bool {
         while let Some(front) = self.pending.front_mut() {
             if out.len() >= enough {
                 return true;
