@@ -123,7 +123,7 @@ impl Worker {
             words[1] = position.to_string().into_bytes();
         }
         // Of several the last one counts; a wrong one gets its error from the command itself.
-        let count = (2..args.len()).step_by(2).filter(|&i| args.is(i, "count")).next_back();
+        let count = (2..args.len()).step_by(2).rfind(|&i| args.is(i, "count"));
         let count_at = match count {
             Some(at) => at + 1,
             None => {
