@@ -5,6 +5,7 @@ use super::operation::Operation;
 use crate::resp::{Parser, Span};
 use crate::route::ReplyQueue;
 use crate::session::{ConnectionFacts, Session};
+use bytes::BytesMut;
 use std::collections::VecDeque;
 
 /// A buffer beyond this size is given back instead of being kept for the next use, bytes.
@@ -26,9 +27,7 @@ pub struct Conn {
     /// Bytes of the buffer that is being sent; 0 when none is.
     pub sending: usize,
     /// Bytes received that are not a whole request yet, or that must wait.
-    pub query: Vec<u8>,
-    /// Bytes at the head of `query` that have been run already.
-    pub query_run: usize,
+    pub query: BytesMut,
     /// Not read from, because what has arrived waits for an operation.
     pub far_ahead: bool,
     pub parser: Parser,
@@ -64,8 +63,7 @@ impl Conn {
             pieces: VecDeque::new(),
             pieces_len: 0,
             sending: 0,
-            query: Vec::new(),
-            query_run: 0,
+            query: BytesMut::new(),
             far_ahead: false,
             parser: Parser::default(),
             spans: Vec::new(),
@@ -86,11 +84,6 @@ impl Conn {
     /// Whether requests that have arrived must wait, or will never run.
     pub fn is_held(&self) -> bool {
         self.operation.is_some() || self.detaching || self.session.closing || self.kill_now
-    }
-
-    /// Bytes received that have not been run.
-    pub fn query_len(&self) -> usize {
-        self.query.len() - self.query_run
     }
 
     /// Whether nothing is read for now.
@@ -159,7 +152,7 @@ impl Conn {
         let omem = self.pieces_len + self.out.capacity() + self.sending;
         ConnectionFacts {
             fd,
-            qbuf: self.query_len(),
+            qbuf: self.query.len(),
             qbuf_free: self.query.capacity() - self.query.len(),
             rbs: self.out.capacity(),
             rbp: self.out.len(),

@@ -15,6 +15,7 @@ use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Span, Step};
 use crate::route::{Batch, Merging};
 use crate::rt::{Io, Token};
+use bytes::Buf;
 
 /// Requests that are parsed ahead of the one that runs.
 const AHEAD: usize = 32;
@@ -60,16 +61,16 @@ impl Worker {
         }
         if conn.query.is_empty() && !conn.is_held() {
             let used = self.consume(io, token, conn, bytes);
-            self.keep_query(conn, &bytes[used..]);
+            keep_query(conn, &bytes[used..]);
         } else {
-            self.keep_query(conn, bytes);
+            keep_query(conn, bytes);
             self.resume(io, token, conn);
         }
         if let Some(target) = conn.traffic.verdict.take() {
             conn.moving_to = Some(target);
         }
         // What waits for an operation is no unfinished request: the client is made to wait.
-        if !conn.is_held() && conn.query_len() > self.limits.query_bytes {
+        if !conn.is_held() && conn.query.len() > self.limits.query_bytes {
             self.shard.stats.query_limit_disconnections.add(1);
             tracing::warn!(
                 client = conn.session.id,
@@ -86,36 +87,12 @@ impl Worker {
             return;
         }
         let mut query = std::mem::take(&mut conn.query);
-        let start = std::mem::take(&mut conn.query_run);
-        let used = start + self.consume(io, token, conn, &mut query[start..]);
-        if used == query.len() {
-            self.keep_buffer(query);
-        } else if used > query.len() / 2 {
-            // Seldom enough that every byte is moved about once, however small the steps.
-            query.drain(..used);
+        let used = self.consume(io, token, conn, &mut query);
+        query.advance(used);
+        if !query.is_empty() {
             conn.query = query;
-        } else {
-            (conn.query, conn.query_run) = (query, used);
         }
         regulate(io, token, conn);
-    }
-
-    /// Keeps bytes that cannot be used yet.
-    fn keep_query(&mut self, conn: &mut Conn, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        if conn.query.capacity() == 0 {
-            conn.query = self.buffer();
-        }
-        // The length of a long argument is known before it arrives; no more is reserved than what
-        // has arrived already justifies.
-        let have = conn.query_len() + bytes.len();
-        let wanted = conn.parser.wanted(have);
-        if wanted > 0 && wanted <= 4 * have {
-            conn.query.reserve_exact(bytes.len() + wanted);
-        }
-        conn.query.extend_from_slice(bytes);
     }
 
     /// Runs the whole requests in `buffer`; answers how many bytes they took.
@@ -545,6 +522,18 @@ const NOT_ALLOWED: CmdError = CmdError::fixed(
      file, and then restart the server.",
 );
 
+/// Keeps bytes that cannot be used yet.
+fn keep_query(conn: &mut Conn, bytes: &[u8]) {
+    // The length of a long argument is known before it arrives; no more is reserved than what has
+    // arrived already justifies.
+    let have = conn.query.len() + bytes.len();
+    let wanted = conn.parser.wanted(have);
+    if wanted > 0 && wanted <= 4 * have {
+        conn.query.reserve(bytes.len() + wanted);
+    }
+    conn.query.extend_from_slice(bytes);
+}
+
 /// Whether each key has as many arguments of its own as the others.
 fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
     let step = indexes.get(1).map_or(1, |second| second - indexes[0]) as usize;
@@ -562,7 +551,7 @@ pub(super) fn caller(conn: &Conn) -> Caller {
 /// Stops reading from a connection that is far ahead of the replies it waits for, or goes on.
 pub(super) fn regulate(io: &mut dyn Io, token: Token, conn: &mut Conn) {
     let crowd = if conn.far_ahead { IN_FLIGHT / 4 } else { IN_FLIGHT };
-    let waits = conn.is_held() && conn.query_len() > FAR_AHEAD;
+    let waits = conn.is_held() && conn.query.len() > FAR_AHEAD;
     let far_ahead = waits || conn.queue.len() > crowd;
     if far_ahead != conn.far_ahead {
         conn.far_ahead = far_ahead;
