@@ -11,8 +11,10 @@ use std::{
 };
 
 /// An error reply, without the leading `-`: an upper-case code, a space, and Redis' text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CmdError(pub Cow<'static, str>);
+///
+/// Bytes, since Redis repeats a client's words in it as they came.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CmdError(Cow<'static, [u8]>);
 
 impl CmdError {
     pub const SYNTAX: CmdError = CmdError::fixed("ERR syntax error");
@@ -30,12 +32,26 @@ impl CmdError {
 
     /// An error whose text is known at compile time.
     pub const fn fixed(text: &'static str) -> CmdError {
-        CmdError(Cow::Borrowed(text))
+        CmdError(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error with the usual `ERR` code and a text made at run time.
     pub fn err(text: impl fmt::Display) -> CmdError {
-        CmdError(Cow::Owned(format!("ERR {text}")))
+        CmdError(Cow::Owned(format!("ERR {text}").into_bytes()))
+    }
+
+    /// An error with the usual `ERR` code and a text that repeats words of the client.
+    pub fn err_of(parts: &[&[u8]]) -> CmdError {
+        CmdError(Cow::Owned([b"ERR ", &parts.concat()[..]].concat()))
+    }
+
+    /// An error whose code is in its text.
+    pub fn of_bytes(text: impl Into<Vec<u8>>) -> CmdError {
+        CmdError(Cow::Owned(text.into()))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     pub fn wrong_arity(full_name: &str) -> CmdError {
@@ -49,8 +65,20 @@ impl CmdError {
 
 impl fmt::Display for CmdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&String::from_utf8_lossy(&self.0))
     }
+}
+
+impl fmt::Debug for CmdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CmdError({self})")
+    }
+}
+
+/// A client's word as an error text repeats it: no more than `max` bytes, and none from a NUL on.
+pub fn shown(word: &[u8], max: usize) -> &[u8] {
+    let word = &word[..word.len().min(max)];
+    word.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 /// Why the process cannot start or go on.

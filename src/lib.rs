@@ -1,4 +1,65 @@
 //! Corelane: a Redis-compatible in-memory server that uses all cores of a machine as one system.
+//!
+//! # Threads
+//!
+//! ```text
+//!   main ── reads the configuration, binds the ports, starts the shards, waits for a signal
+//!
+//!   shard 0 (core 0)          shard 1 (core 1)            shard n
+//!   ┌──────────────────┐      ┌──────────────────┐
+//!   │ driver: own ring │      │ driver: own ring │      one pinned executor each;
+//!   │   sockets, bells │      │   sockets, bells │      the thread sleeps in its ring
+//!   │ worker           │<────>│ worker           │      mailboxes: one bounded queue for
+//!   │   connections    │      │   connections    │      each pair and direction
+//!   │   keys of its    │      │   keys of its    │
+//!   │   slots          │      │   slots          │
+//!   └──────────────────┘      └──────────────────┘
+//! ```
+//!
+//! A shard serves the connections that it accepted *and* owns the keys of its slots
+//! (`slot = crc16(key) mod 16384`, [`shard::SlotTable`]).
+//!
+//! # Life of a command
+//!
+//! ```text
+//!   rt::Driver ── bytes ──> net::Worker::received
+//!     resp::Parser            a read's requests, a few ahead, arguments borrowed from the buffer
+//!     command::Registry       the row of the command: arity, flags, keys, handler
+//!     plan                    which shard owns its keys; prefetch what the look-up will read
+//!     ├─ here                 command::execute: the handler runs now, into the output buffer
+//!     ├─ elsewhere            route::Batch to the owner, one message per read and shard
+//!     ├─ in parts             PerKey, EveryShard: parts to their owners, replies merged
+//!     └─ gathered             several keys, one handler: entries are borrowed (net::gather)
+//!   route::ReplyQueue         replies in the order of the requests
+//!   rt::Driver <── one send per connection and turn
+//! ```
+//!
+//! # Code map
+//!
+//! | room | what it is | may import |
+//! |---|---|---|
+//! | [`server`] | boot and shutdown | all |
+//! | [`net`] | connections on one shard; where requests are routed and put off | below |
+//! | [`route`] | what travels between shards and how parts become one reply | below |
+//! | [`command`] | the command table: rows, handlers, a file per family | below |
+//! | [`shard`] | one core's keys: databases, expiry, access history | below |
+//! | [`session`] | one client's state | below |
+//! | [`resp`], [`data`] | the wire format; the hash table, the entry, numbers, patterns | below |
+//! | [`config`], [`metrics`], [`rt`], [`clock`] | options; counters; the runtime seam; time | [`error`] |
+//!
+//! # Invariants, and what is deliberately absent
+//!
+//! - A command name is compared in [`command::Registry`] and nowhere else: everything else reads rows.
+//! - Handlers are synchronous, see no socket and no clock, and run to their end.
+//! - No mutex on the path of a command on keys. Shared atomics are counters with one writer, the
+//!   number of clients, and the bells.
+//! - A driver's thread sleeps in its own ring only. No task per connection; nothing waits on
+//!   glommio's reactor. Only [`rt`] names glommio and io_uring, only [`clock`] reads the time.
+//! - Order: messages from one shard to another arrive in the order sent, so requests of one
+//!   connection run in order on each shard.
+//! - Background work (expiry, freeing, growth of tables) is cut into slices of a bounded size.
+//! - `unsafe` is in [`data`] (entry, table, prefetch) and [`rt`] (system calls, the ring), with the
+//!   invariants written beside it.
 
 pub mod clock;
 pub mod command;

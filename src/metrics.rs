@@ -95,6 +95,10 @@ pub struct ShardStats {
     pub changes: Counter,
     /// Longest single insert into a table, nanoseconds.
     pub insert_ns_max: Counter,
+    /// What the shard does a second at present.
+    pub commands_a_second: Counter,
+    pub input_bytes_a_second: Counter,
+    pub output_bytes_a_second: Counter,
     pub per_command: Box<[CommandStats]>,
     pub per_db: Box<[DbStats]>,
 }
@@ -120,6 +124,9 @@ impl ShardStats {
             hops_sent: Counter::default(),
             changes: Counter::default(),
             insert_ns_max: Counter::default(),
+            commands_a_second: Counter::default(),
+            input_bytes_a_second: Counter::default(),
+            output_bytes_a_second: Counter::default(),
             per_command: (0..commands).map(|_| CommandStats::default()).collect(),
             per_db: (0..databases).map(|_| DbStats::default()).collect(),
         }
@@ -127,8 +134,9 @@ impl ShardStats {
 
     /// Counts an error reply.
     pub fn count_error(&self, error: &CmdError) {
-        let code = error.0.split(' ').next().unwrap_or_default();
-        let at = ERROR_CODES.iter().position(|own| *own == code).unwrap_or(ERROR_CODES.len());
+        let code = error.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
+        let at =
+            ERROR_CODES.iter().position(|own| own.as_bytes() == code).unwrap_or(ERROR_CODES.len());
         self.error_replies.add(1);
         self.per_error[at].add(1);
     }
@@ -158,6 +166,55 @@ impl ShardStats {
             command.rejected.set(0);
             command.failed.set(0);
         }
+    }
+}
+
+/// Samples whose mean is the present rate.
+const RATE_SAMPLES: usize = 16;
+/// Least time between two samples, milliseconds.
+const RATE_STEP_MS: i64 = 100;
+
+/// What one shard does a second at present: the means of the last samples.
+#[derive(Debug, Default)]
+pub struct Rates {
+    sampled_at: i64,
+    commands: Rate,
+    input: Rate,
+    output: Rate,
+}
+
+impl Rates {
+    /// Takes a sample when it is time and publishes the means in `stats`.
+    pub fn sample(&mut self, now: i64, stats: &ShardStats) {
+        let passed_ms = now - self.sampled_at;
+        if (0..RATE_STEP_MS).contains(&passed_ms) {
+            return;
+        }
+        self.sampled_at = now;
+        // A clock that was set back measures nothing.
+        let passed_ms = passed_ms.max(1) as u64;
+        stats.commands_a_second.set(self.commands.mean(stats.commands_processed.get(), passed_ms));
+        stats.input_bytes_a_second.set(self.input.mean(stats.input_bytes.get(), passed_ms));
+        stats.output_bytes_a_second.set(self.output.mean(stats.output_bytes.get(), passed_ms));
+    }
+}
+
+#[derive(Debug, Default)]
+struct Rate {
+    last: u64,
+    samples: [u64; RATE_SAMPLES],
+    next: usize,
+}
+
+impl Rate {
+    /// Takes in what a counter has counted after `passed_ms` more; answers the mean rate.
+    fn mean(&mut self, count: u64, passed_ms: u64) -> u64 {
+        // A counter that was reset begins anew.
+        let more = count.checked_sub(self.last).unwrap_or(count);
+        self.last = count;
+        self.samples[self.next] = more * 1000 / passed_ms;
+        self.next = (self.next + 1) % RATE_SAMPLES;
+        self.samples.iter().sum::<u64>() / RATE_SAMPLES as u64
     }
 }
 
@@ -235,6 +292,22 @@ mod tests {
         assert_eq!((stats.per_error[ERROR_CODES.len()].get(), stats.error_replies.get()), (1, 3));
         stats.reset();
         assert_eq!((count("ERR"), stats.error_replies.get()), (0, 0));
+    }
+
+    #[test]
+    fn rates_are_means_of_the_last_samples() {
+        let (mut rates, stats) = (Rates::default(), ShardStats::new(1, 1));
+        rates.sample(1_000_000, &stats);
+        for step in 1..=16 {
+            stats.commands_processed.add(100);
+            rates.sample(1_000_000 + step * 200, &stats);
+            rates.sample(1_000_000 + step * 200 + 50, &stats);
+        }
+        assert_eq!(stats.commands_a_second.get(), 500);
+        stats.reset();
+        stats.commands_processed.add(1);
+        rates.sample(1_010_000, &stats);
+        assert_eq!(stats.commands_a_second.get(), 468);
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! ```
 
 use crate::clock;
-use crate::command::{Env, Registry};
-use crate::config::{Action, BindHost, ClusterMode, Config, Values};
+use crate::command::{Act, Env, Registry};
+use crate::config::{Action, BindHost, ClusterMode, Config, LogLevel, Values};
 use crate::error::Fatal;
 use crate::metrics::ShardStats;
 use crate::net::{Message, Shared, Worker, shard_settings};
@@ -24,7 +24,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Serves until a signal or a client's SHUTDOWN.
-pub fn run(config: Config) -> Result<(), Fatal> {
+///
+/// `set_log_level` is called when CONFIG SET changes the level.
+pub fn run(
+    config: Config,
+    set_log_level: impl Fn(LogLevel) + Send + Sync + 'static,
+) -> Result<(), Fatal> {
     let cores = rt::usable_cores();
     let shards = match config.shards {
         0 => cores.len(),
@@ -40,7 +45,8 @@ pub fn run(config: Config) -> Result<(), Fatal> {
     }
     let unixsocket = config.unixsocket.clone();
     let (port, cluster) = (config.port, config.cluster_mode);
-    let shared = Arc::new(share(config, shards)?);
+    let act = move |action, values: &Values| act(action, values, &set_log_level);
+    let shared = Arc::new(share(config, shards, Box::new(act))?);
     let mut threads = Vec::new();
     for (mail, listeners) in mesh::<Message>(shards).into_iter().zip(listeners) {
         let index = threads.len();
@@ -72,7 +78,7 @@ pub fn run(config: Config) -> Result<(), Fatal> {
     Ok(())
 }
 
-fn share(config: Config, shards: usize) -> Result<Shared, Fatal> {
+fn share(config: Config, shards: usize, act: Act) -> Result<Shared, Fatal> {
     let renames: Vec<(String, String)> = config
         .rename_command
         .iter()
@@ -111,17 +117,21 @@ fn worker(shared: &Arc<Shared>, index: usize, mail: Mailboxes<Message>, seed: u6
 
 /// The workers of a server without threads, for the simulator: all chance comes from `seed`.
 pub fn workers(config: Config, shards: usize, seed: u64) -> Result<Vec<Worker>, Fatal> {
-    let shared = Arc::new(share(config, shards)?);
+    let act = |action, values: &Values| act(action, values, &|_| ());
+    let shared = Arc::new(share(config, shards, Box::new(act))?);
     let mail = mesh::<Message>(shards).into_iter().enumerate();
     Ok(mail.map(|(index, mail)| worker(&shared, index, mail, seed)).collect())
 }
 
 /// What a CONFIG SET needs beyond letting every shard know; the reason when it cannot be done.
-fn act(action: Action, values: &Values) -> Result<(), String> {
+fn act(action: Action, values: &Values, set_log_level: &dyn Fn(LogLevel)) -> Result<(), String> {
     match action {
         Action::Descriptors => rt::raise_descriptors(u64::from(values.maxclients)),
         Action::Listen => Err("the listeners can't be changed while the server runs".to_string()),
-        Action::LogLevel => Err("the log level can't be changed while the server runs".to_string()),
+        Action::LogLevel => {
+            set_log_level(values.loglevel);
+            Ok(())
+        }
     }
 }
 
@@ -157,6 +167,7 @@ fn listen_all(config: &Values, shards: usize) -> Result<Vec<Vec<Listener>>, Fata
     let mut all: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     if config.port > 0 {
         let emulated = config.cluster_mode == ClusterMode::Emulated;
+        check_ports(config, if emulated { shards } else { 0 })?;
         for address in config.bind_addresses() {
             for ip in resolve(&address.host)? {
                 for (index, own) in all.iter_mut().enumerate() {
@@ -186,6 +197,27 @@ fn listen_all(config: &Values, shards: usize) -> Result<Vec<Vec<Listener>>, Fata
         true => Err(Fatal::system("listen", "no address of bind is on this machine")),
         false => Ok(all),
     }
+}
+
+/// Makes sure that no other server has the port, or one of the shards' own ports. Shards share a
+/// port among themselves, and the kernel would let another server's shards join them.
+fn check_ports(config: &Values, own_ports: usize) -> Result<(), Fatal> {
+    let mut ports = vec![config.port];
+    for shard in 0..own_ports {
+        ports.push(shard_port(config.port, shard)?);
+    }
+    for host in config.bind_addresses() {
+        for ip in resolve(&host.host)? {
+            for &port in &ports {
+                // What cannot be found out is found out when the listener is made.
+                if rt::tcp_port_is_taken(SocketAddr::new(ip, port)).unwrap_or(false) {
+                    let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+                    return Err(cannot_listen(ip, port, &taken));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn shard_port(port: u16, shard: usize) -> Result<u16, Fatal> {

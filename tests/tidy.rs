@@ -24,7 +24,7 @@ const ROOMS: &[&[&str]] = &[
 ];
 
 /// Imports between rooms of one row that the design allows.
-const SIBLINGS: &[(&str, &str)] = &[("replica", "persist")];
+const SIBLINGS: &[(&str, &str)] = &[("replica", "persist"), ("rt", "clock")];
 
 const TOP_LEVEL: &[&str] = &[
     ".ci",

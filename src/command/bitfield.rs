@@ -25,7 +25,8 @@ pub const COMMANDS: &[Command] = &[
         "key [<GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
          <SET encoding offset value:integer | INCRBY encoding offset increment>> ...]",
         "Reads, sets and increments integers of any width in the string at a key.",
-    ),
+    )
+    .key_flags(key_use),
     shard("bitfield_ro", -2, READONLY.with(FAST), &[KeySpec::one(1, RO_ACCESS)], bitfield_ro).doc(
         Group::Bitmap,
         "6.0.0",
@@ -170,6 +171,20 @@ fn parse_offset(arg: &[u8], width: Width, settings: &Settings) -> Result<usize, 
     bit_offset(settings, offset)
 }
 
+/// Reads only while each operation is a GET.
+fn key_use(args: &Args) -> &'static [&'static str] {
+    let mut at = 2;
+    while at < args.len() {
+        let more = args.len() - at - 1;
+        at += match () {
+            () if args.is(at, "get") && more >= 2 => 3,
+            () if args.is(at, "overflow") && more >= 1 => 2,
+            () => return RW_ACCESS_UPDATE,
+        };
+    }
+    RO_ACCESS
+}
+
 fn bitfield(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let operations = parse(args, cx.settings)?;
     match last_written_bit(&operations) {
@@ -218,8 +233,9 @@ fn change(cx: &mut Cx, key: &[u8], operations: &[Operation], last: usize) -> Res
 
 /// Runs one operation on a string that has room for it; whether it changed something.
 ///
-/// Saturation means the bound on the value's side. Redis differs in one corner: there SET of a
-/// value so far below zero that the distance to the bounds overflows 64 bits stores the maximum.
+/// Saturation means the bound on the value's side but for one corner, which is as in Redis: SET
+/// of a value so far below zero that its distance to the maximum overflows 64 bits stores the
+/// maximum.
 fn run(operation: Operation, bytes: &mut [u8], grown: bool, out: &mut Encoder) -> bool {
     let Operation { width, offset, action } = operation;
     let old = width.read(bytes, offset);
@@ -235,7 +251,13 @@ fn run(operation: Operation, bytes: &mut [u8], grown: bool, out: &mut Encoder) -
     let new = match overflow {
         _ if (width.min()..=width.max()).contains(&value) => value as i64,
         Overflow::Wrap => width.wrap(value),
-        Overflow::Saturate => value.clamp(width.min(), width.max()) as i64,
+        Overflow::Saturate => {
+            let is_far_below = i64::try_from(width.max() - value).is_err();
+            match action {
+                Action::Set(..) if is_far_below => width.max() as i64,
+                _ => value.clamp(width.min(), width.max()) as i64,
+            }
+        }
         Overflow::Fail => {
             out.null();
             return false;
@@ -298,6 +320,10 @@ mod tests {
         assert_eq!(reply, "*3\r\n:3\r\n:-2\r\n:3\r\n");
         let reply = bench.run("bitfield k overflow fail incrby u2 0 1 set i2 2 2 incrby u2 0 -1");
         assert_eq!(reply, "*3\r\n$-1\r\n$-1\r\n:2\r\n");
+        assert_eq!(
+            bench.run("bitfield far overflow sat set i8 0 -9223372036854775808 get i8 0"),
+            "*2\r\n:0\r\n:127\r\n"
+        );
         let reply = bench.run("bitfield new overflow fail set u2 8 4");
         assert_eq!(reply, "*1\r\n$-1\r\n");
         assert_eq!(bench.run("strlen new"), ":2\r\n");

@@ -10,7 +10,7 @@ use super::control::{ClientFilter, ClientsRequest, Control, SessionCx};
 use super::introspect::help;
 use super::spec::*;
 use crate::data::number::parse_i64;
-use crate::error::CmdError;
+use crate::error::{CmdError, shown};
 use crate::resp::Args;
 use crate::session::ReplyMode;
 
@@ -122,16 +122,17 @@ fn setname(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
 }
 
 fn setinfo(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
-    let attribute = String::from_utf8_lossy(args.at(2));
+    let attribute = shown(args.at(2), usize::MAX);
     let field = match () {
         _ if args.is(2, "LIB-NAME") => &mut cx.session.library_name,
         _ if args.is(2, "LIB-VER") => &mut cx.session.library_version,
-        _ => return Err(CmdError::err(format_args!("Unrecognized option '{attribute}'"))),
+        _ => return Err(CmdError::err_of(&[b"Unrecognized option '", attribute, b"'"])),
     };
     if !printable(args.at(3)) {
-        return Err(CmdError::err(format_args!(
-            "{attribute} cannot contain spaces, newlines or special characters."
-        )));
+        return Err(CmdError::err_of(&[
+            attribute,
+            b" cannot contain spaces, newlines or special characters.",
+        ]));
     }
     *field = args.at(3).to_vec();
     cx.out.ok();
@@ -241,10 +242,7 @@ fn age(word: &[u8]) -> Result<i64, CmdError> {
 fn user(word: &[u8]) -> Result<Vec<u8>, CmdError> {
     match word {
         b"default" => Ok(word.to_vec()),
-        _ => {
-            let name = String::from_utf8_lossy(word);
-            Err(CmdError::err(format_args!("No such user '{name}'")))
-        }
+        _ => Err(CmdError::err_of(&[b"No such user '", shown(word, usize::MAX), b"'"])),
     }
 }
 
@@ -257,9 +255,9 @@ fn kind(word: &[u8]) -> Result<&'static str, CmdError> {
         ("master", "master"),
     ];
     let found = KINDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
-    found.map(|(_, kind)| *kind).ok_or_else(|| {
-        CmdError::err(format_args!("Unknown client type '{}'", String::from_utf8_lossy(word)))
-    })
+    found
+        .map(|(_, kind)| *kind)
+        .ok_or_else(|| CmdError::err_of(&[b"Unknown client type '", shown(word, usize::MAX), b"'"]))
 }
 
 #[cfg(test)]

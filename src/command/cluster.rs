@@ -10,7 +10,7 @@ use super::control::{Control, SessionCx};
 use super::introspect::help;
 use super::spec::*;
 use crate::config::ClusterMode;
-use crate::error::CmdError;
+use crate::error::{CmdError, shown};
 use crate::resp::{Args, Encoder};
 use crate::session::Peer;
 use crate::shard::{SLOTS, slot_of};
@@ -197,8 +197,7 @@ fn replicas(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     let view = View::new(cx)?;
     let id = args.at(2);
     if !(0..view.ranges.len()).any(|shard| view.node_id(shard).as_bytes() == id) {
-        let id = String::from_utf8_lossy(id);
-        return Err(CmdError::err(format_args!("Unknown node {id}")));
+        return Err(CmdError::err_of(&[b"Unknown node ", shown(id, usize::MAX)]));
     }
     cx.out.array(0);
     Ok(Control::Done)

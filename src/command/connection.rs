@@ -7,7 +7,7 @@ use super::control::{Control, SessionCx};
 use super::spec::*;
 use crate::config::ClusterMode;
 use crate::data::number::parse_i64;
-use crate::error::CmdError;
+use crate::error::{CmdError, shown};
 use crate::resp::{Args, Protocol};
 
 /// The Redis version whose behaviour clients get.
@@ -142,8 +142,8 @@ fn hello(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
             valid_name(args.at(at + 1))?;
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(args.at(at));
-            return Err(CmdError::err(format_args!("Syntax error in HELLO option '{option}'")));
+            let option = shown(args.at(at), usize::MAX);
+            return Err(CmdError::err_of(&[b"Syntax error in HELLO option '", option, b"'"]));
         }
     }
     if let Some((user, password)) = credentials {

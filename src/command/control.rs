@@ -21,8 +21,10 @@ pub struct Env {
     pub started_at: i64,
     /// What the server does for a CONFIG SET beyond letting every shard know, by the new values;
     /// the reason when it cannot.
-    pub act: fn(Action, &Values) -> Result<(), String>,
+    pub act: Act,
 }
+
+pub type Act = Box<dyn Fn(Action, &Values) -> Result<(), String> + Send + Sync>;
 
 impl Env {
     /// The configuration. It is always whole: a change is made in one step, so a panic elsewhere
@@ -48,7 +50,7 @@ impl Env {
 
 /// An error of the configuration as an error reply.
 pub fn reply(text: CmdErrorText) -> CmdError {
-    CmdError(text.0.into())
+    CmdError::of_bytes(text.0)
 }
 
 /// The context of a command on one client's state.

@@ -69,7 +69,7 @@ fn flushall(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn flush(cx: &mut Cx, args: Args, dbs: std::ops::Range<usize>) -> Result<(), CmdError> {
     let wait = match args.len() {
-        1 => true,
+        1 => !cx.settings.lazy_flush,
         2 if args.is(1, "sync") => true,
         2 if args.is(1, "async") => false,
         _ => return Err(CmdError::SYNTAX),
@@ -149,6 +149,22 @@ mod tests {
         assert!((5..15).contains(&checks), "{checks}");
         assert_eq!(bench.shard.keyspace.table_memory(), 0);
         assert!(!bench.shard.keyspace.free_step(100));
+    }
+
+    #[test]
+    fn a_flush_waits_unless_it_may_be_lazy() {
+        for (lazy, command, waits) in [
+            (false, "FLUSHALL", true),
+            (true, "FLUSHALL", false),
+            (true, "FLUSHALL SYNC", true),
+            (false, "FLUSHALL ASYNC", false),
+        ] {
+            let mut bench = Bench::new();
+            bench.shard.settings.lazy_flush = lazy;
+            (0..100).for_each(|n| drop(bench.run(&format!("SET {n} v"))));
+            assert_eq!(bench.run(command), "+OK\r\n");
+            assert_eq!(bench.shard.keyspace.table_memory() == 0, waits, "{lazy} {command}");
+        }
     }
 
     #[test]

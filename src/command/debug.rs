@@ -22,7 +22,7 @@ pub const COMMANDS: &[Command] = &[with_flags(container("debug", -2, DEBUG)).doc
     "Looks under the surface, for tests.",
 )];
 
-const FLAGS: Flags = ADMIN.with(NOSCRIPT).with(LOADING).with(STALE);
+const FLAGS: Flags = ADMIN.with(NOSCRIPT).with(LOADING).with(STALE).with(PROTECTED).with(PLAIN);
 
 const fn with_flags(mut command: Command) -> Command {
     command.flags = FLAGS;
@@ -128,8 +128,8 @@ fn active_expire(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 fn error(_: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let text = String::from_utf8_lossy(args.at(2));
-    Err(CmdError(text.strip_prefix('-').unwrap_or(&text).to_string().into()))
+    let text = args.at(2);
+    Err(CmdError::of_bytes(text.strip_prefix(b"-").unwrap_or(text)))
 }
 
 fn protocol(cx: &mut Cx, args: Args) -> Result<(), CmdError> {

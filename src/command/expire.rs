@@ -2,7 +2,7 @@
 
 use super::number::integer;
 use super::spec::*;
-use crate::error::CmdError;
+use crate::error::{CmdError, shown};
 use crate::resp::Args;
 use crate::shard::Cx;
 
@@ -101,8 +101,8 @@ impl Condition {
                 () if args.is(at, "gt") => condition.gt = true,
                 () if args.is(at, "lt") => condition.lt = true,
                 () => {
-                    let word = String::from_utf8_lossy(args.at(at));
-                    return Err(CmdError::err(format_args!("Unsupported option {word}")));
+                    let word = shown(args.at(at), usize::MAX);
+                    return Err(CmdError::err_of(&[b"Unsupported option ", word]));
                 }
             }
         }

@@ -145,6 +145,9 @@ fn memory(cx: &SessionCx, fields: &mut Fields) {
     fields.add_bytes("used_memory_peak", peak);
     let percent = used as f64 * 100.0 / peak.max(1) as f64;
     fields.add("used_memory_peak_perc", format_args!("{percent:.2}%"));
+    let ratio = memory.resident as f64 / used.max(1) as f64;
+    fields.add("mem_fragmentation_ratio", format_args!("{ratio:.2}"));
+    fields.add("mem_fragmentation_bytes", memory.resident.saturating_sub(used));
     fields.add_bytes("total_system_memory", metrics::memory_of_machine());
     fields.add_bytes("maxmemory", config.maxmemory);
     fields.add("maxmemory_policy", config.maxmemory_policy.name());
@@ -185,6 +188,12 @@ fn stats(cx: &SessionCx, fields: &mut Fields) {
         fields.add(name, sum(cx.env, counter));
     }
     fields.add("evicted_keys", 0);
+    fields.add("instantaneous_ops_per_sec", sum(cx.env, |s| &s.commands_a_second));
+    let kilobytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
+    let (input, output) =
+        (sum(cx.env, |s| &s.input_bytes_a_second), sum(cx.env, |s| &s.output_bytes_a_second));
+    fields.add("instantaneous_input_kbps", kilobytes(input));
+    fields.add("instantaneous_output_kbps", kilobytes(output));
     let slowest = cx.env.stats.iter().map(|s| s.insert_ns_max.get()).max();
     fields.add("table_insert_ns_max", slowest.unwrap_or(0));
 }

@@ -145,7 +145,7 @@ fn write_info(command: &Command, out: &mut Encoder) {
     command.tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
     out.set(command.keys.len());
     command.keys.iter().for_each(|spec| write_key_spec(spec, out));
-    match command.subcommands {
+    match command.listed_subcommands() {
         [] => out.set(0),
         subcommands => {
             out.array(subcommands.len());
@@ -245,7 +245,7 @@ fn write_key_spec(spec: &KeySpec, out: &mut Encoder) {
     };
     out.map(3);
     out.bulk(b"flags");
-    write_key_flags(spec, out);
+    write_key_flags(spec.flags, out);
     match spec.begin {
         Begin::Index(at) => {
             search(out, "begin_search", "index", 1);
@@ -274,9 +274,9 @@ fn write_key_spec(spec: &KeySpec, out: &mut Encoder) {
     }
 }
 
-fn write_key_flags(spec: &KeySpec, out: &mut Encoder) {
-    out.set(spec.flags.len());
-    spec.flags.iter().for_each(|flag| out.simple(flag));
+fn write_key_flags(flags: &[&str], out: &mut Encoder) {
+    out.set(flags.len());
+    flags.iter().for_each(|flag| out.simple(flag));
 }
 
 fn docs(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
@@ -303,7 +303,8 @@ fn write_docs(command: &Command, out: &mut Encoder) {
         ("complexity", command.complexity),
     ];
     texts.retain(|(_, text)| !text.is_empty());
-    let (has_arguments, has_subcommands) = (!arguments.is_empty(), !command.subcommands.is_empty());
+    let subcommands = command.listed_subcommands();
+    let (has_arguments, has_subcommands) = (!arguments.is_empty(), !subcommands.is_empty());
     let deprecated = if command.deprecated.is_some() { 3 } else { 0 };
     let len = texts.len() + deprecated + usize::from(has_arguments) + usize::from(has_subcommands);
     out.map(len);
@@ -323,8 +324,8 @@ fn write_docs(command: &Command, out: &mut Encoder) {
     }
     if has_subcommands {
         out.bulk(b"subcommands");
-        out.map(command.subcommands.len());
-        for subcommand in command.subcommands {
+        out.map(subcommands.len());
+        for subcommand in subcommands {
             out.bulk(subcommand.name.as_bytes());
             write_docs(subcommand, out);
         }
@@ -384,16 +385,19 @@ fn getkeys(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
 fn getkeysandflags(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     let keys = keys_of(&cx.env.registry, &args)?;
     cx.out.array(keys.len());
-    for (at, spec) in keys {
+    for (at, flags) in keys {
         cx.out.array(2);
         cx.out.bulk(args.at(at));
-        write_key_flags(spec, &mut cx.out);
+        write_key_flags(flags, &mut cx.out);
     }
     Ok(Control::Done)
 }
 
-/// The keys of the command from the second argument on: where they are, and what found them.
-fn keys_of(registry: &Registry, args: &Args) -> Result<Vec<(usize, &'static KeySpec)>, CmdError> {
+/// Where a key is and how the request uses it.
+type UsedKey = (usize, &'static [&'static str]);
+
+/// The keys of the command from the second argument on.
+fn keys_of(registry: &Registry, args: &Args) -> Result<Vec<UsedKey>, CmdError> {
     let request = args.from(2);
     let found = match request.len() {
         1 => registry.by_name(request.at(0)),
@@ -413,7 +417,8 @@ fn keys_of(registry: &Registry, args: &Args) -> Result<Vec<(usize, &'static KeyS
     for spec in command.keys {
         let mut indexes = KeyIndexes::new();
         spec_indexes(spec, &request, &mut indexes)?;
-        keys.extend(indexes.iter().map(|&at| (at as usize + 2, spec)));
+        let flags = command.key_flags.map_or(spec.flags, |of| of(&request));
+        keys.extend(indexes.iter().map(|&at| (at as usize + 2, flags)));
     }
     if keys.is_empty() && !command.flags.has(NO_MANDATORY_KEYS) {
         return Err(CmdError::fixed("ERR Invalid arguments specified for command"));
@@ -444,7 +449,7 @@ fn list(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     let mut names = Vec::new();
     for (_, id) in registry.named() {
         let command = registry.command(id);
-        let own = std::iter::once(command).chain(command.subcommands);
+        let own = std::iter::once(command).chain(command.listed_subcommands());
         names.extend(own.filter(|c| wanted(c)).map(|c| c.name));
     }
     cx.out.array(names.len());

@@ -36,12 +36,12 @@ mod value;
 
 pub use connection::REDIS_VERSION;
 pub use control::write_client_line;
-pub use control::{ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
+pub use control::{Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
 pub use execute::{Caller, execute, execute_session};
 pub use help::help;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
-pub use spec::{ADMIN, NO_AUTH, NO_MULTI, READONLY, WRITE};
+pub use spec::{ADMIN, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, WRITE};
 pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 pub use transaction::EXEC_ABORT;
 

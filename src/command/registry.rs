@@ -1,11 +1,10 @@
 //! Finding a command by its name, and its keys by its row.
 
 use super::FAMILIES;
-use super::spec::{Begin, Command, Find, KeySpec, Run};
-use crate::error::CmdError;
+use super::spec::{Begin, Command, Find, KeySpec, PLAIN, Run};
+use crate::error::{CmdError, shown};
 use crate::resp::Args;
 use smallvec::SmallVec;
-use std::borrow::Cow;
 
 /// A command's or subcommand's number in the table, which indexes its statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +17,11 @@ pub enum Unknown {
     Subcommand,
     /// The container alone, without the subcommand that it needs.
     MissingSubcommand,
+    /// A line of HTTP: a browser made to talk to this port by a page. The connection must be closed
+    /// before the rest of the page's bytes, which could be commands, is read.
+    OtherProtocol,
+    /// A [`PLAIN`] command that knows no such word.
+    Words(CommandId),
 }
 
 /// Where the keys of a command are, when its row says so by one range alone: the usual case,
@@ -101,7 +105,7 @@ impl Registry {
 
     /// The command that a request names.
     pub fn find(&self, args: &Args) -> Result<CommandId, Unknown> {
-        let id = self.by_name(args.at(0)).ok_or(Unknown::Command)?;
+        let id = self.by_name(args.at(0)).ok_or_else(|| unknown(args.at(0)))?;
         let row = &self.rows[id.0 as usize];
         match row.subcommands {
             (_, 0) => Ok(id),
@@ -109,7 +113,10 @@ impl Registry {
                 // COMMAND does something by itself.
                 None if !matches!(row.command.run, Run::Container) => Ok(id),
                 None => Err(Unknown::MissingSubcommand),
-                Some(word) => self.subcommand(id, word).ok_or(Unknown::Subcommand),
+                Some(word) => self.subcommand(id, word).ok_or(match row.command.flags.has(PLAIN) {
+                    true => Unknown::Words(id),
+                    false => Unknown::Subcommand,
+                }),
             },
         }
     }
@@ -124,41 +131,59 @@ impl Registry {
             .map(CommandId)
     }
 
-    /// The command or subcommand with this full name (`config|get`), in any case.
+    /// The command or subcommand with this full name (`config|get`), in any case, if clients are
+    /// told of it.
     pub fn by_full_name(&self, name: &[u8]) -> Option<CommandId> {
         match name.iter().position(|&b| b == b'|') {
             None => self.by_name(name),
-            Some(bar) => self.subcommand(self.by_name(&name[..bar])?, &name[bar + 1..]),
+            Some(bar) => {
+                let container = self.by_name(&name[..bar])?;
+                let listed = !self.command(container).flags.has(PLAIN);
+                self.subcommand(container, &name[bar + 1..]).filter(|_| listed)
+            }
         }
     }
 
     /// The error reply to a request that names no command.
     pub fn unknown_error(&self, args: &Args, unknown: Unknown) -> CmdError {
-        let name = c_text(args.at(0), UNKNOWN_SHOWN_MAX);
         match unknown {
-            Unknown::Subcommand => CmdError::err(format_args!(
-                "unknown subcommand '{}'. Try {} HELP.",
-                c_text(args.get(1).unwrap_or_default(), UNKNOWN_SHOWN_MAX),
-                c_text(args.at(0), usize::MAX).to_uppercase(),
-            )),
+            Unknown::Words(_) => self.wrong_words(args),
+            Unknown::Subcommand => CmdError::err_of(&[
+                b"unknown subcommand '",
+                shown(args.get(1).unwrap_or_default(), UNKNOWN_SHOWN_MAX),
+                b"'. Try ",
+                &shown(args.at(0), usize::MAX).to_ascii_uppercase(),
+                b" HELP.",
+            ]),
             Unknown::MissingSubcommand => match self.by_name(args.at(0)) {
                 Some(id) => CmdError::wrong_arity(self.command(id).name),
-                None => CmdError::wrong_arity(&name.to_lowercase()),
+                None => CmdError::SYNTAX,
             },
-            Unknown::Command => {
-                let mut shown = String::new();
+            Unknown::Command | Unknown::OtherProtocol => {
+                let mut words = Vec::new();
                 for arg in args.iter().skip(1) {
-                    if shown.len() >= UNKNOWN_SHOWN_MAX {
+                    if words.len() >= UNKNOWN_SHOWN_MAX {
                         break;
                     }
-                    let room = UNKNOWN_SHOWN_MAX - shown.len();
-                    shown += &format!("'{}' ", c_text(arg, room));
+                    let room = UNKNOWN_SHOWN_MAX - words.len();
+                    words.extend_from_slice(&[b"'", shown(arg, room), b"' "].concat());
                 }
-                CmdError::err(format_args!(
-                    "unknown command '{name}', with args beginning with: {shown}"
-                ))
+                let name = shown(args.at(0), UNKNOWN_SHOWN_MAX);
+                let parts = [b"unknown command '", name, b"', with args beginning with: ", &words];
+                CmdError::err_of(&parts)
             }
         }
+    }
+
+    /// The error reply to a [`PLAIN`] command's wrong word, or the wrong number of them.
+    pub fn wrong_words(&self, args: &Args) -> CmdError {
+        CmdError::err_of(&[
+            b"unknown subcommand or wrong number of arguments for '",
+            shown(args.get(1).unwrap_or_default(), UNKNOWN_SHOWN_MAX),
+            b"'. Try ",
+            &shown(args.at(0), usize::MAX).to_ascii_uppercase(),
+            b" HELP.",
+        ])
     }
 
     /// The command (not a subcommand) with this name, in any case.
@@ -200,6 +225,12 @@ impl Registry {
     }
 }
 
+/// What a first word is that names no command.
+fn unknown(name: &[u8]) -> Unknown {
+    let http = [b"post".as_slice(), b"host:"].iter().any(|word| name.eq_ignore_ascii_case(word));
+    if http { Unknown::OtherProtocol } else { Unknown::Command }
+}
+
 /// A few cheap bits of a name, the same for upper and lower case.
 fn hash(name: &[u8]) -> usize {
     let mut word = [0u8; 8];
@@ -214,12 +245,6 @@ fn hash(name: &[u8]) -> usize {
 
 /// At most so many bytes of a client's words are repeated in an error text.
 const UNKNOWN_SHOWN_MAX: usize = 128;
-
-/// The first bytes of a client's word, up to a NUL, for an error text.
-fn c_text(word: &[u8], max: usize) -> Cow<'_, str> {
-    let end = word.iter().take(max).position(|&b| b == 0).unwrap_or(word.len().min(max));
-    String::from_utf8_lossy(&word[..end])
-}
 
 fn shape(command: &Command) -> KeyShape {
     match command.keys {
@@ -323,6 +348,17 @@ mod tests {
             "ERR unknown subcommand 'nope'. Try CLIENT HELP."
         );
         assert_eq!(unknown(&[b"CLIENT"]), "ERR wrong number of arguments for 'client' command");
+        assert_eq!(
+            unknown(&[b"Debug", b"nope", b"x"]),
+            "ERR unknown subcommand or wrong number of arguments for 'nope'. Try DEBUG HELP."
+        );
+        let bytes = with_args(&[b"\xff\x00x", b"\x80"], |args| {
+            Registry::new(&[]).unwrap().unknown_error(&args, Unknown::Command)
+        });
+        assert_eq!(
+            bytes.as_bytes(),
+            b"ERR unknown command '\xff', with args beginning with: '\x80' "
+        );
     }
 
     #[test]
@@ -332,7 +368,7 @@ mod tests {
             |full: &str| registry.by_full_name(full.as_bytes()).map(|i| registry.command(i).name);
         assert_eq!(name("GET"), Some("get"));
         assert_eq!(name("client|LIST"), Some("client|list"));
-        for wrong in ["get|x", "client|", "client|list|x", "|", ""] {
+        for wrong in ["get|x", "client|", "client|list|x", "|", "", "debug|sleep"] {
             assert_eq!(name(wrong), None, "{wrong}");
         }
     }

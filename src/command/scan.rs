@@ -165,23 +165,29 @@ fn scan(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let mut reply = Encoder::new(&mut found, cx.out.protocol);
     let (mut seen, mut count) = (0, 0);
     let mut buckets_left = options.count.saturating_mul(10);
+    let mut expired: Vec<Box<[u8]>> = Vec::new();
     let keys = &cx.keys;
     loop {
         position = keys.scan(position, &mut |entry| {
             seen += 1;
             let of_type = |name: &[u8]| name.eq_ignore_ascii_case(entry.kind().name().as_bytes());
-            if options.kind.is_none_or(of_type)
-                && fits(options.pattern, entry.key())
-                && !keys.is_expired(entry)
-            {
-                reply.bulk(entry.key());
-                count += 1;
+            match fits(options.pattern, entry.key()) {
+                true if keys.is_expired(entry) => expired.push(entry.key().into()),
+                true if options.kind.is_none_or(of_type) => {
+                    reply.bulk(entry.key());
+                    count += 1;
+                }
+                _ => {}
             }
         });
         buckets_left -= 1;
         if position == 0 || seen >= options.count || buckets_left == 0 {
             break;
         }
+    }
+    // A lookup removes what has expired.
+    for key in expired {
+        cx.keys.contains(&key);
     }
     let cursor = if position == 0 { 0 } else { scan_cursor_join(shard, position) };
     cx.out.array(2);
@@ -293,7 +299,9 @@ mod tests {
         }
         bench.run("PEXPIRE key:50 10");
         bench.now += 11;
+        assert_eq!(bench.run("DBSIZE"), ":100\r\n");
         assert_eq!(scan_all(&mut bench, "").len(), 99);
+        assert_eq!(bench.run("DBSIZE"), ":99\r\n");
         assert_eq!(scan_all(&mut bench, "MATCH *").len(), 99);
         assert_eq!(scan_all(&mut bench, "MATCH key:1?").len(), 10);
         assert_eq!(scan_all(&mut bench, "TYPE STRING COUNT 1000").len(), 99);

@@ -103,7 +103,7 @@ fn config_get(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     let found = cx.env.config().get(&patterns, matcher);
     cx.out.map(found.len());
     for (name, value) in found {
-        cx.out.bulk(name.as_bytes());
+        cx.out.bulk(&name);
         cx.out.bulk(&value);
     }
     Ok(Control::Done)
@@ -222,16 +222,16 @@ mod tests {
         assert_eq!(bench.run("config get port"), "*2\r\n$4\r\nport\r\n$4\r\n6379\r\n");
         assert_eq!(bench.run("config get nonsense"), "*0\r\n");
         bench.run("hello 3");
-        assert_eq!(bench.run("config get TIMEOUT"), "%1\r\n$7\r\ntimeout\r\n$1\r\n0\r\n");
+        assert_eq!(bench.run("config get TIMEOUT"), "%1\r\n$7\r\nTIMEOUT\r\n$1\r\n0\r\n");
     }
 
     #[test]
     fn set_changes_all_or_nothing() {
         let mut bench = SessionBench::new();
-        bench.env.act = |action, values| match action {
+        bench.env.act = Box::new(|action, values| match action {
             Action::Descriptors if values.maxclients > 50 => Err("too many".to_string()),
             _ => Ok(()),
-        };
+        });
         assert_eq!(
             bench.run("config set timeout 5 maxclients 51"),
             "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - too many\r\n"

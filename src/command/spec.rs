@@ -75,6 +75,12 @@ pub const MAY_REPLICATE: Flags = Flags(1 << 15);
 pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 16);
 pub const NO_MULTI: Flags = Flags(1 << 18);
 pub const ALLOW_BUSY: Flags = Flags(1 << 19);
+// Flags without a name are the server's own: COMMAND does not show them.
+/// Only for those whom `enable-debug-command` allows it.
+pub const PROTECTED: Flags = Flags(1 << 20);
+/// To clients a plain command that reads its own words: COMMAND lists no subcommands, and a wrong
+/// one gets another error.
+pub const PLAIN: Flags = Flags(1 << 21);
 
 /// Where a command's keys begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +179,9 @@ pub type SessionFn = fn(&mut SessionCx, Args) -> Result<Control, CmdError>;
 /// Makes one reply of the parts' encoded replies, given in the order of the parts.
 pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
 
+/// How a request uses its keys: the flags that stand in place of `variable_flags`.
+pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
+
 /// What runs a command.
 #[derive(Clone, Copy)]
 pub enum Run {
@@ -228,6 +237,8 @@ pub struct Command {
     pub arity: i32,
     pub flags: Flags,
     pub keys: &'static [KeySpec],
+    /// For key specs with `variable_flags`.
+    pub key_flags: Option<KeyFlagsFn>,
     pub run: Run,
     pub spread: Spread,
     pub in_multi: InMulti,
@@ -258,6 +269,7 @@ pub const fn shard(
         arity,
         flags,
         keys,
+        key_flags: None,
         run: Run::Shard(run),
         spread: Spread::OneShard,
         in_multi: InMulti::Waits,
@@ -294,6 +306,11 @@ fn no_handler(_: &mut Cx, _: Args) -> Result<(), CmdError> {
 }
 
 impl Command {
+    /// The subcommands that clients are told of.
+    pub fn listed_subcommands(&self) -> &'static [Command] {
+        if self.flags.has(PLAIN) { &[] } else { self.subcommands }
+    }
+
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
         self
@@ -301,6 +318,12 @@ impl Command {
 
     pub const fn in_multi(mut self, in_multi: InMulti) -> Command {
         self.in_multi = in_multi;
+        self
+    }
+
+    /// What says how one request uses the keys, when that depends on its options.
+    pub const fn key_flags(mut self, of: KeyFlagsFn) -> Command {
+        self.key_flags = Some(of);
         self
     }
 

@@ -25,14 +25,16 @@ pub const COMMANDS: &[Command] = &[
         "key",
         "Answers the string at a key.",
     ),
-    shard("set", -3, WRITE_OOM, &[KeySpec::one(1, RW_ACCESS_UPDATE_VARIABLE)], set).doc(
-        Group::String,
-        "1.0.0",
-        "O(1)",
-        "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
+    shard("set", -3, WRITE_OOM, &[KeySpec::one(1, RW_ACCESS_UPDATE_VARIABLE)], set)
+        .doc(
+            Group::String,
+            "1.0.0",
+            "O(1)",
+            "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
          PXAT unix-time-milliseconds | KEEPTTL]",
-        "Puts a string at a key, whatever was there before.",
-    ),
+            "Puts a string at a key, whatever was there before.",
+        )
+        .key_flags(set_key_use),
     shard("getex", -2, WRITE.with(FAST), &[KeySpec::one(1, RW_ACCESS_UPDATE)], getex).doc(
         Group::String,
         "6.2.0",
@@ -166,6 +168,14 @@ fn reply_value(cx: &mut Cx, key: &[u8]) -> Result<bool, CmdError> {
             string_of(entry)?.write(&mut cx.out);
             Ok(true)
         }
+    }
+}
+
+/// SET with GET also reads the key.
+fn set_key_use(args: &Args) -> &'static [&'static str] {
+    match (3..args.len()).any(|at| args.is(at, "get")) {
+        true => RW_ACCESS_UPDATE,
+        false => OW_UPDATE,
     }
 }
 

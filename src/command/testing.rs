@@ -19,7 +19,12 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Bench {
         let registry = Registry::new(&[]).unwrap();
-        let settings = Settings { bulk_len_max: 512 << 20, access: Access::Lru, expire_effort: 1 };
+        let settings = Settings {
+            bulk_len_max: 512 << 20,
+            access: Access::Lru,
+            expire_effort: 1,
+            lazy_flush: false,
+        };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
         let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true };
@@ -97,7 +102,7 @@ impl SessionBench {
             registry,
             run_id: "0123456789abcdef0123456789abcdef01234567".to_string(),
             started_at: now - 90_000_000,
-            act: |_, _| Ok(()),
+            act: Box::new(|_, _| Ok(())),
         };
         let session = Session::new(3, peer, true, now - 5000);
         let slots = SlotTable::contiguous(2);

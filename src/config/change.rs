@@ -13,14 +13,15 @@ use super::{
     row::Turn,
     values::Values,
 };
+use crate::error::shown;
 
 /// An error reply's line, with its code and without the protocol's framing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CmdErrorText(pub String);
+pub struct CmdErrorText(pub Vec<u8>);
 
 impl fmt::Display for CmdErrorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 
@@ -68,29 +69,31 @@ impl Change {
 impl Config {
     /// The options that match any of the patterns, each once, with their values.
     ///
-    /// A pattern without `*`, `?` and `[` is a name. Others go to `matcher`, which is asked with
-    /// the pattern in lower case, as the names are.
+    /// A pattern without `*`, `?` and `[` is a name, and is answered as it was written. Others go
+    /// to `matcher`, which is asked with the pattern in lower case, as the names are.
     pub fn get(
         &self,
         patterns: &[&[u8]],
         matcher: impl Fn(&[u8], &str) -> bool,
-    ) -> Vec<(&'static str, Vec<u8>)> {
-        let patterns: Vec<_> =
-            patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-        let wanted = |name: &str| {
-            patterns.iter().any(|pattern| {
-                if pattern.iter().any(|byte| b"*?[".contains(byte)) {
-                    matcher(pattern, name)
-                } else {
-                    pattern == name.as_bytes()
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let lower: Vec<_> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+        let wanted = |name: &'static str| {
+            let first = lower.iter().position(|pattern| {
+                match pattern.iter().any(|byte| b"*?[".contains(byte)) {
+                    true => matcher(pattern, name),
+                    false => pattern == name.as_bytes(),
                 }
-            })
+            });
+            let as_written = |at: usize| match lower[at] == name.as_bytes() {
+                true => patterns[at].to_vec(),
+                false => name.as_bytes().to_vec(),
+            };
+            first.map(as_written)
         };
         rows()
             .filter(|row| row.mutability != Mutability::FileOnly)
             .flat_map(|row| row.names().map(move |name| (name, row)))
-            .filter(|(name, _)| wanted(name))
-            .map(|(name, row)| (name, row.show(&self.values)))
+            .filter_map(|(name, row)| Some((wanted(name)?, row.show(&self.values))))
             .collect()
     }
 
@@ -100,10 +103,8 @@ impl Config {
         for (name, _) in pairs {
             let row = find(name).filter(|row| row.mutability != Mutability::FileOnly);
             let Some(row) = row else {
-                return Err(CmdErrorText(one_line(&format!(
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
-                    String::from_utf8_lossy(name)
-                ))));
+                let text = b"ERR Unknown option or number of arguments for CONFIG SET - '";
+                return Err(one_line(&[text, shown(name, usize::MAX), b"'"]));
             };
             match row.mutability {
                 Mutability::Immutable => return Err(failed(name, "can't set immutable config")),
@@ -151,15 +152,19 @@ fn set_one(row: &Row, values: &mut Values, value: &[u8]) -> Result<(), String> {
 }
 
 fn failed(name: &[u8], reason: &str) -> CmdErrorText {
-    let name = String::from_utf8_lossy(name);
-    CmdErrorText(one_line(&format!(
-        "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
-    )))
+    one_line(&[
+        b"ERR CONFIG SET failed (possibly related to argument '",
+        shown(name, usize::MAX),
+        b"') - ",
+        reason.as_bytes(),
+    ])
 }
 
 /// A reply's error is one line, whatever the client put into a name.
-fn one_line(text: &str) -> String {
-    text.replace(['\r', '\n'], " ")
+fn one_line(parts: &[&[u8]]) -> CmdErrorText {
+    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let text = parts.concat();
+    CmdErrorText(text.iter().map(|byte| if is_break(byte) { b' ' } else { *byte }).collect())
 }
 
 #[cfg(test)]
@@ -180,10 +185,11 @@ mod tests {
         name.as_bytes().starts_with(&pattern[..star])
     }
 
-    fn get(config: &Config, patterns: &[&str]) -> Vec<(&'static str, String)> {
+    fn get(config: &Config, patterns: &[&str]) -> Vec<(String, String)> {
         let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
         let found = config.get(&patterns, prefix);
-        found.into_iter().map(|(name, value)| (name, String::from_utf8(value).unwrap())).collect()
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        found.into_iter().map(|(name, value)| (text(name), text(value))).collect()
     }
 
     #[test]
@@ -204,7 +210,7 @@ mod tests {
             ),
             ("set-proc-title", "yes"),
         ] {
-            assert_eq!(get(&config, &[name]), [(name, value.to_owned())]);
+            assert_eq!(get(&config, &[name]), [(name.to_owned(), value.to_owned())]);
         }
         assert!(get(&config, &["rename-command"]).is_empty());
         assert!(get(&config, &["slowlog-max-len", "nonsense"]).is_empty());
@@ -214,8 +220,8 @@ mod tests {
     fn get_takes_patterns_in_any_case_and_lists_each_option_once() {
         let config = Config::default();
         let found = get(&config, &["MAXMEMORY*", "maxmemory", "Port", "port"]);
-        let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["port", "maxmemory", "maxmemory-policy", "maxmemory-samples"]);
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["Port", "maxmemory", "maxmemory-policy", "maxmemory-samples"]);
         let shown = rows().filter(|row| row.mutability != Mutability::FileOnly).count();
         assert_eq!(get(&config, &["*"]).len(), shown);
     }

@@ -26,11 +26,11 @@ impl Config {
     /// Rewrites the configuration file. Waits for the disk: not for a shard thread.
     pub fn rewrite(&self) -> Result<(), CmdErrorText> {
         let Some(path) = &self.file else {
-            return Err(CmdErrorText("ERR The server is running without a config file".to_owned()));
+            return Err(CmdErrorText(b"ERR The server is running without a config file".to_vec()));
         };
         let written = read_old(path).and_then(|old| replace(path, &rewritten(&self.values, &old)));
         written.map_err(|error| {
-            CmdErrorText(format!("ERR Rewriting config file: {}", io_text(&error)))
+            CmdErrorText(format!("ERR Rewriting config file: {}", io_text(&error)).into_bytes())
         })
     }
 }
@@ -201,13 +201,13 @@ mod tests {
 
         config.file = Some(room.join("missing/x.conf"));
         let error = config.rewrite().unwrap_err().0;
-        assert_eq!(error, "ERR Rewriting config file: No such file or directory");
+        assert_eq!(error, b"ERR Rewriting config file: No such file or directory");
         fs::remove_dir_all(room).unwrap();
     }
 
     #[test]
     fn without_a_file_there_is_nothing_to_rewrite() {
         let error = Config::default().rewrite().unwrap_err().0;
-        assert_eq!(error, "ERR The server is running without a config file");
+        assert_eq!(error, b"ERR The server is running without a config file");
     }
 }

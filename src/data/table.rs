@@ -281,8 +281,13 @@ impl<E: Keyed, S: BuildHasher> Table<E, S> {
         }
         // SAFETY: a live head, only read.
         match unsafe { bucket::candidate(self.buckets.head_of(hash), Control::tag_of(hash)) } {
-            // SAFETY: a place just found.
-            Ok(place) => prefetch(unsafe { place.element() }.address()),
+            Ok(place) => {
+                // SAFETY: a place just found.
+                let address = unsafe { place.element() }.address();
+                // The key is in the first line, and a small value reaches into the second.
+                prefetch(address);
+                prefetch(address.wrapping_add(64));
+            }
             Err(Some(child)) => prefetch(child.as_ptr().cast()),
             Err(None) => {}
         }

@@ -4,7 +4,7 @@ use super::conn::Conn;
 use super::operation::{Answer, Question};
 use super::worker::{Limits, Worker, shard_settings};
 use crate::command::{
-    CommandId, Control, SessionCx, SessionFn, execute_session, write_client_line,
+    ClientsRequest, CommandId, Control, SessionCx, SessionFn, execute_session, write_client_line,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
@@ -43,7 +43,7 @@ impl Worker {
                 let written = shared.env.config().rewrite();
                 self.reply_to_command(conn, |out| match written {
                     Ok(()) => out.ok(),
-                    Err(error) => out.error(&CmdError(error.0.into())),
+                    Err(error) => out.error(&CmdError::of_bytes(error.0)),
                 });
             }
             Control::ResetStats => self.ask(io, token, conn, Question::ResetStats),
@@ -80,7 +80,7 @@ impl Worker {
             Question::Clients(_) => {
                 for token in self.tokens() {
                     let Some(mut conn) = self.take(token) else { continue };
-                    self.visit(io, token, &mut conn, question, &mut answer, false);
+                    conn.kill_now |= self.visit(io, token, &mut conn, question, &mut answer);
                     self.put(token, conn);
                 }
             }
@@ -88,13 +88,14 @@ impl Worker {
                 let config = self.shared.env.config();
                 self.limits = Limits::new(&config);
                 self.shard.configure(shard_settings(&config));
+                io.set_keepalive(self.limits.keepalive_s);
             }
             Question::ResetStats => self.shard.stats.reset(),
         }
         answer
     }
 
-    /// Puts a question to one connection; the one that asks outlives its reply.
+    /// Puts a question to one connection; `true` when it is to be closed.
     pub(super) fn visit(
         &mut self,
         io: &mut dyn Io,
@@ -102,12 +103,15 @@ impl Worker {
         conn: &mut Conn,
         question: &Question,
         answer: &mut Answer,
-        asks: bool,
-    ) {
-        let Question::Clients(request) = question else { return };
+    ) -> bool {
+        let Question::Clients(request) = question else { return false };
         let facts = conn.facts(io.fd(token));
-        if request.visit(&mut conn.session, || facts, self.now, answer) && !asks {
-            conn.kill_now = true;
-        }
+        let is_list = matches!(request, ClientsRequest::List(_));
+        // One that only waits until its last replies are out can still be killed, but only once.
+        let closing = conn.session.closing;
+        conn.session.closing &= is_list || conn.kill_now;
+        let kill = request.visit(&mut conn.session, || facts, self.now, answer);
+        conn.session.closing |= closing;
+        kill
     }
 }

@@ -6,19 +6,31 @@ use super::transaction::Transaction;
 use crate::resp::{Parser, Span};
 use crate::route::ReplyQueue;
 use crate::session::{ConnectionFacts, Session};
+use bytes::BytesMut;
+use std::collections::VecDeque;
 
 /// A buffer beyond this size is given back instead of being kept for the next use, bytes.
 pub const KEPT_BUFFER: usize = 64 << 10;
+
+/// Output is kept in pieces of about this size, bytes.
+const PIECE: usize = 256 << 10;
 
 /// A connection on the shard that serves it.
 pub struct Conn {
     pub session: Session,
     /// Replies in order, ready to be sent.
     pub out: Vec<u8>,
+    /// Replies before those in `out`, in pieces: one buffer for all of them would have to be copied
+    /// whenever it grows, and would have room for twice as much as is in it.
+    pub pieces: VecDeque<Vec<u8>>,
+    /// Bytes in `pieces`.
+    pub pieces_len: usize,
     /// Bytes of the buffer that is being sent; 0 when none is.
     pub sending: usize,
     /// Bytes received that are not a whole request yet, or that must wait.
-    pub query: Vec<u8>,
+    pub query: BytesMut,
+    /// Not read from, because what has arrived waits for an operation.
+    pub far_ahead: bool,
     pub parser: Parser,
     /// Arguments of the request at the head of `query`, as far as it has been read.
     pub spans: Vec<Span>,
@@ -51,8 +63,11 @@ impl Conn {
         Conn {
             session,
             out: Vec::new(),
+            pieces: VecDeque::new(),
+            pieces_len: 0,
             sending: 0,
-            query: Vec::new(),
+            query: BytesMut::new(),
+            far_ahead: false,
             parser: Parser::default(),
             spans: Vec::new(),
             queue: ReplyQueue::default(),
@@ -70,18 +85,60 @@ impl Conn {
         }
     }
 
-    /// Whether requests that have arrived must wait.
+    /// Whether requests that have arrived must wait, or will never run.
     pub fn is_held(&self) -> bool {
-        self.operation.is_some() || self.detaching || self.session.closing
+        self.operation.is_some() || self.detaching || self.session.closing || self.kill_now
+    }
+
+    /// Whether nothing is read for now.
+    pub fn is_paused(&self) -> bool {
+        self.far_ahead || self.held_back_by.is_some()
+    }
+
+    /// Whether there is something to send that is not being sent yet.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.pieces.is_empty()
+    }
+
+    /// Begins a new piece of output when the last one is long enough.
+    pub fn seal(&mut self) {
+        if self.out.len() >= PIECE {
+            self.pieces_len += self.out.len();
+            self.pieces.push_back(std::mem::take(&mut self.out));
+        }
+    }
+
+    /// Takes the replies whose turn has come out of the queue.
+    pub fn drain(&mut self, random: &mut fastrand::Rng) {
+        while self.queue.drain(&mut self.out, PIECE, random) {
+            self.seal();
+        }
+        self.seal();
+    }
+
+    /// The next buffer to send.
+    pub fn next_piece(&mut self) -> Vec<u8> {
+        match self.pieces.pop_front() {
+            Some(piece) => {
+                self.pieces_len -= piece.len();
+                piece
+            }
+            None => std::mem::take(&mut self.out),
+        }
     }
 
     /// Whether all that was asked has been answered and sent.
     pub fn is_quiet(&self) -> bool {
-        self.out.is_empty()
+        !self.has_output()
             && self.sending == 0
             && self.queue.is_empty()
             && self.operation.is_none()
             && self.put_off == 0
+    }
+
+    /// Whether only the peer can make something happen: by asking, or by reading its replies.
+    pub fn waits_for_peer(&self) -> bool {
+        self.queue.is_empty() && self.operation.is_none() && self.put_off == 0
     }
 
     /// Whether something is to be done at the end of the turn beyond sending.
@@ -91,12 +148,12 @@ impl Conn {
 
     /// Bytes that wait to be read by the client.
     pub fn output_len(&self) -> usize {
-        self.out.len() + self.sending + self.queue.byte_len()
+        self.pieces_len + self.out.len() + self.sending + self.queue.byte_len()
     }
 
     /// What CLIENT LIST shows of the connection itself.
     pub fn facts(&self, fd: i32) -> ConnectionFacts {
-        let omem = self.out.capacity() + self.sending;
+        let omem = self.pieces_len + self.out.capacity() + self.sending;
         ConnectionFacts {
             fd,
             qbuf: self.query.len(),
@@ -104,7 +161,7 @@ impl Conn {
             rbs: self.out.capacity(),
             rbp: self.out.len(),
             obl: self.out.len(),
-            oll: usize::from(self.sending > 0),
+            oll: self.pieces.len() + usize::from(self.sending > 0),
             omem,
             tot_mem: size_of::<Conn>()
                 + self.query.capacity()

@@ -4,11 +4,13 @@
 
 use super::worker::Worker;
 use crate::clock;
+use crate::metrics::Rates;
 use crate::rt::Io;
 use std::time::Duration;
 
-/// Connections looked at in one round for `timeout`.
-const IDLE_ROUND: usize = 256;
+/// Connections looked at in one round, at least; with `dynamic-hz` more of them mean more rounds.
+const CONNS_ROUND: usize = 256;
+const HZ_MAX: u32 = 500;
 /// Longest piece of expiry work between two turns of the loop.
 const EXPIRE_SLICE: Duration = Duration::from_micros(500);
 /// Entries of flushed databases freed in one turn.
@@ -23,8 +25,9 @@ pub(super) struct Background {
     expire_budget: Duration,
     /// Expiry stopped because its slice was over, not because it was done.
     expire_more: bool,
-    /// Where the walk for idle connections goes on.
-    idle_walk: usize,
+    /// Where the walk over the connections goes on.
+    conn_walk: usize,
+    rates: Rates,
 }
 
 impl Worker {
@@ -35,14 +38,15 @@ impl Worker {
 
     /// Begins a round when it is time, and does a slice of what is under way.
     pub(super) fn work_in_background(&mut self, io: &mut dyn Io) {
-        let round_ms = self.limits.round_ms;
+        let round_ms = self.round_ms();
         let due = self.now >= self.background.next_round;
         // A clock that was set back must not stop the rounds.
         if due || self.background_wait() > round_ms {
             self.background.next_round = self.now + round_ms;
             self.background.expire_budget = self.expire_budget();
             self.background.expire_more = true;
-            self.release_idle(io);
+            self.look_at_conns(io);
+            self.background.rates.sample(self.now, &self.shard.stats);
         }
         if self.background.expire_more {
             self.expire_slice();
@@ -50,10 +54,20 @@ impl Worker {
         self.more |= self.shard.keyspace.free_step(FREE_SLICE);
     }
 
+    /// The time between two rounds.
+    fn round_ms(&self) -> i64 {
+        let mut hz = self.limits.hz.max(1);
+        while self.limits.dynamic_hz && self.conn_slots() / hz as usize > CONNS_ROUND && hz < HZ_MAX
+        {
+            hz = (hz * 2).min(HZ_MAX);
+        }
+        i64::from(1000 / hz)
+    }
+
     /// As in Redis: a quarter of the CPU, and two hundredths more for each step of effort above 1.
     fn expire_budget(&self) -> Duration {
         let percent = 25 + 2 * (self.shard.settings.expire_effort.clamp(1, 10) - 1);
-        Duration::from_millis(self.limits.round_ms as u64) * percent / 100
+        Duration::from_millis(self.round_ms() as u64) * percent / 100
     }
 
     fn expire_slice(&mut self) {
@@ -66,17 +80,25 @@ impl Worker {
         self.more |= self.background.expire_more;
     }
 
-    /// Looks at some of the connections and closes those that have been silent for too long.
-    fn release_idle(&mut self, io: &mut dyn Io) {
+    /// Looks at some of the connections: closes those that have been silent for too long, and has
+    /// those that are owed too much looked at although nothing happens to them.
+    fn look_at_conns(&mut self, io: &mut dyn Io) {
         let silence_ms = i64::from(self.limits.timeout_s) * 1000;
-        if silence_ms == 0 {
+        if silence_ms == 0 && self.limits.output.soft == 0 {
             return;
         }
         let slots = self.conn_slots();
-        for _ in 0..slots.min(IDLE_ROUND) {
-            self.background.idle_walk = (self.background.idle_walk + 1) % slots;
-            let Some((token, conn)) = self.conn_at(self.background.idle_walk) else { continue };
-            if self.now - conn.session.active_at > silence_ms && conn.is_quiet() {
+        // All of them within a second, as in Redis.
+        let round = CONNS_ROUND.max(slots * self.round_ms() as usize / 1000);
+        for _ in 0..slots.min(round) {
+            self.background.conn_walk = (self.background.conn_walk + 1) % slots;
+            let Some((token, conn)) = self.conn_at(self.background.conn_walk) else { continue };
+            if conn.over_soft_limit_since.is_some() {
+                self.mark(token);
+            } else if silence_ms > 0
+                && self.now - conn.session.active_at > silence_ms
+                && conn.waits_for_peer()
+            {
                 tracing::debug!(client = conn.session.id, "closing a client that has been idle");
                 if let Some(conn) = self.take(token) {
                     self.drop_conn(io, token, conn);

@@ -7,16 +7,26 @@
 use super::conn::{Conn, KEPT_BUFFER};
 use super::worker::Worker;
 use crate::command::{
-    Caller, Command, CommandId, InMulti, KeyShape, Merge, NO_AUTH, NO_MULTI, Run, Spread, Unknown,
+    Caller, Command, CommandId, InMulti, KeyShape, Merge, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run,
+    Spread, Unknown,
     execute,
 };
+use crate::config::ProtectedAction;
 use crate::error::CmdError;
-use crate::resp::{Args, Encoder, Limits, Step};
+use crate::resp::{Args, Encoder, Limits, Span, Step};
 use crate::route::{Batch, Merging};
 use crate::rt::{Io, Token};
+use bytes::Buf;
 
 /// Requests that are parsed ahead of the one that runs.
 const AHEAD: usize = 32;
+/// Bytes that a connection may be ahead of an operation before it is no longer read from.
+const FAR_AHEAD: usize = KEPT_BUFFER;
+/// Requests of a connection that may be under way to other shards; beyond, others' requests there
+/// would wait for too many of its own.
+const IN_FLIGHT: usize = 2048;
+/// Room for arguments that is kept for the next request.
+const KEPT_SPANS: usize = 8 << 10;
 /// Arguments of one request, as in Redis.
 const MULTIBULK_MAX: usize = 1024 * 1024;
 
@@ -54,15 +64,16 @@ impl Worker {
         }
         if conn.query.is_empty() && !conn.is_held() {
             let used = self.consume(io, token, conn, bytes);
-            keep(conn, &bytes[used..]);
+            keep_query(conn, &bytes[used..]);
         } else {
-            keep(conn, bytes);
+            keep_query(conn, bytes);
             self.resume(io, token, conn);
         }
         if let Some(target) = conn.traffic.verdict.take() {
             conn.moving_to = Some(target);
         }
-        if conn.query.len() > self.limits.query_bytes {
+        // What waits for an operation is no unfinished request: the client is made to wait.
+        if !conn.is_held() && conn.query.len() > self.limits.query_bytes {
             self.shard.stats.query_limit_disconnections.add(1);
             tracing::warn!(
                 client = conn.session.id,
@@ -70,6 +81,7 @@ impl Worker {
             );
             conn.kill_now = true;
         }
+        regulate(io, token, conn);
     }
 
     /// Runs the requests that a connection has sent already and that may run now.
@@ -79,15 +91,11 @@ impl Worker {
         }
         let mut query = std::mem::take(&mut conn.query);
         let used = self.consume(io, token, conn, &mut query);
-        if used == query.len() {
-            query.clear();
-            if query.capacity() > KEPT_BUFFER {
-                query = Vec::new();
-            }
-        } else {
-            query.drain(..used);
+        query.advance(used);
+        if !query.is_empty() {
+            conn.query = query;
         }
-        conn.query = query;
+        regulate(io, token, conn);
     }
 
     /// Runs the whole requests in `buffer`; answers how many bytes they took.
@@ -102,11 +110,14 @@ impl Worker {
             conn.out = self.buffer();
         }
         let mut planned = std::mem::take(&mut self.planned);
-        let mut spans = std::mem::take(&mut self.spans);
-        spans.clear();
-        spans.append(&mut conn.spans);
+        // Moved, not copied: a request with many arguments arrives in many reads.
+        let mut spans = std::mem::take(match conn.spans.is_empty() {
+            true => &mut self.spans,
+            false => &mut conn.spans,
+        });
         let mut offset = 0;
-        loop {
+        // Nothing is parsed in vain: an inline request is unquoted in its place, and only once.
+        while !conn.is_held() {
             planned.clear();
             let (end, step) = self.plan_ahead(conn, buffer, offset, &mut spans, &mut planned);
             self.prefetch(conn, &planned);
@@ -128,15 +139,21 @@ impl Worker {
             offset = end;
             match step {
                 Step::Request { .. } => spans.clear(),
+                Step::Incomplete if offset == 0 && planned.is_empty() => {
+                    conn.spans = std::mem::take(&mut spans);
+                    break;
+                }
                 Step::Incomplete => {
                     let parsed = planned.last().map_or(0, |plan| plan.last as usize);
                     let rebased = spans[parsed..].iter().map(|span| span.moved_back(offset));
                     conn.spans.extend(rebased);
                     break;
                 }
+                // It is found again when its turn has come, behind the reply that is waited for.
+                Step::Error(_) if conn.is_held() => conn.parser = Default::default(),
                 Step::Error(error) => {
                     self.flush_batches();
-                    self.reply(conn, |out| out.error(&CmdError(error.text().into())));
+                    self.reply(conn, |out| out.error(&CmdError::of_bytes(error.text())));
                     conn.session.closing = true;
                     offset = buffer.len();
                     break;
@@ -144,13 +161,21 @@ impl Worker {
             }
         }
         self.flush_batches();
-        self.planned = planned;
-        self.spans = spans;
+        self.keep_plans(planned, spans);
         if conn.out.is_empty() && conn.out.capacity() > 0 {
             let buffer = std::mem::take(&mut conn.out);
             self.keep_buffer(buffer);
         }
         offset
+    }
+
+    /// Keeps the room for plans and arguments for the next read.
+    fn keep_plans(&mut self, planned: Vec<Planned>, mut spans: Vec<Span>) {
+        self.planned = planned;
+        if (self.spans.capacity()..=KEPT_SPANS).contains(&spans.capacity()) {
+            spans.clear();
+            self.spans = spans;
+        }
     }
 
     /// Parses up to [`AHEAD`] requests from `offset` on. Answers where the next one begins, and the
@@ -160,18 +185,22 @@ impl Worker {
         conn: &mut Conn,
         buffer: &mut [u8],
         mut offset: usize,
-        spans: &mut Vec<crate::resp::Span>,
+        spans: &mut Vec<Span>,
         planned: &mut Vec<Planned>,
     ) -> (usize, Step) {
         let limits = Limits {
             bulk_len_max: self.limits.bulk_len_max,
             multibulk_max: MULTIBULK_MAX,
-            authenticated: conn.session.authenticated,
+            authenticated: !self.is_stranger(conn),
         };
         // A stranger's next request may be read under other limits.
         let ahead = if limits.authenticated { AHEAD } else { 1 };
         let mut first = 0;
         loop {
+            let inline = buffer.get(offset).is_some_and(|&first| first != b'*');
+            if inline && !planned.is_empty() {
+                return (offset, Step::Request { end: offset });
+            }
             let step = conn.parser.parse(buffer, offset, spans, &limits);
             let Step::Request { end } = step else { return (offset, step) };
             let last = spans.len();
@@ -226,6 +255,15 @@ impl Worker {
     fn run(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, args: Args, plan: &Planned) {
         conn.session.commands += 1;
         self.shard.stats.commands_processed.add(1);
+        if plan.found == Err(Unknown::OtherProtocol) {
+            tracing::warn!(
+                client = conn.session.id,
+                peer = conn.session.peer.address(),
+                "closing a connection that speaks HTTP: an attempt to reach this server through a browser?"
+            );
+            conn.kill_now = true;
+            return;
+        }
         let id = match self.admit(conn, &args, &plan.found) {
             Ok(id) => id,
             Err(error) => return self.refused(io, token, conn, &plan.found, error),
@@ -254,22 +292,40 @@ impl Worker {
         found: &Result<CommandId, Unknown>,
     ) -> Result<CommandId, CmdError> {
         let registry = &self.shared.env.registry;
-        let id = match found {
-            Ok(id) => *id,
+        let (id, right) = match found {
+            Ok(id) => (*id, registry.command(*id).accepts(args.len())),
+            Err(Unknown::Words(id)) => (*id, false),
             Err(unknown) => return Err(registry.unknown_error(args, *unknown)),
         };
-        let command = registry.command(id);
-        let refused = if !command.accepts(args.len()) {
-            CmdError::wrong_arity(command.name)
-        } else if !conn.session.authenticated && !command.flags.has(NO_AUTH) {
+        let flags = registry.command(id).flags;
+        let refused = if flags.has(PROTECTED) && !self.may_use_protected(conn) {
+            NOT_ALLOWED
+        } else if !right && !flags.has(PLAIN) {
+            CmdError::wrong_arity(registry.command(id).name)
+        } else if self.is_stranger(conn) && !flags.has(NO_AUTH) {
             CmdError::NO_AUTH
-        } else if command.flags.has(NO_MULTI) && conn.session.multi.is_some() {
+        } else if !right {
+            registry.wrong_words(args)
+        } else if flags.has(NO_MULTI) && conn.session.multi.is_some() {
             CmdError::fixed("ERR Command not allowed inside a transaction")
         } else {
             return Ok(id);
         };
         self.shard.stats.per_command[id.0 as usize].rejected.add(1);
         Err(refused)
+    }
+
+    /// Whether the client has still to give the password.
+    fn is_stranger(&self, conn: &Conn) -> bool {
+        self.limits.password && !conn.session.authenticated
+    }
+
+    fn may_use_protected(&self, conn: &Conn) -> bool {
+        match self.limits.protected_commands {
+            ProtectedAction::Yes => true,
+            ProtectedAction::Local => conn.session.peer.is_local(),
+            ProtectedAction::No => false,
+        }
     }
 
     /// Runs a command whose keys are all on shard `owner`, or sends it there.
@@ -315,16 +371,20 @@ impl Worker {
             if !conn.session.take_reply() {
                 conn.out.truncate(start);
             }
-            if conn.out.len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
-                conn.kill_now = true;
+            if conn.out.len() > KEPT_BUFFER {
+                conn.kill_now |= self.is_over_hard_limit(conn);
+                conn.seal();
             }
             return;
         }
         let (shard, session, now) = (&mut self.shard, &mut conn.session, self.now);
-        conn.queue.push_ready(|out| {
+        let len = conn.queue.push_ready(|out| {
             execute(registry, shard, (id, handler), *args, caller, now, out);
             session.take_reply()
         });
+        if len > KEPT_BUFFER && self.is_over_hard_limit(conn) {
+            conn.kill_now = true;
+        }
     }
 
     /// Runs a command that has no key, several, or all of them.
@@ -407,7 +467,10 @@ impl Worker {
             }
         }
         conn.queue.push_merging(merging);
-        conn.queue.drain(&mut conn.out, &mut self.shard.random);
+        conn.drain(&mut self.shard.random);
+        if conn.output_len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
+            conn.kill_now = true;
+        }
     }
 
     /// Appends a request to the batch for `owner` that this read is building.
@@ -475,6 +538,24 @@ impl Worker {
     }
 }
 
+const NOT_ALLOWED: CmdError = CmdError::fixed(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
+     run it from a local connection, otherwise you need to set this option in the configuration \
+     file, and then restart the server.",
+);
+
+/// Keeps bytes that cannot be used yet.
+fn keep_query(conn: &mut Conn, bytes: &[u8]) {
+    // The length of a long argument is known before it arrives; no more is reserved than what has
+    // arrived already justifies.
+    let have = conn.query.len() + bytes.len();
+    let wanted = conn.parser.wanted(have);
+    if wanted > 0 && wanted <= 4 * have {
+        conn.query.reserve(bytes.len() + wanted);
+    }
+    conn.query.extend_from_slice(bytes);
+}
+
 /// Whether each key has as many arguments of its own as the others.
 fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
     let step = indexes.get(1).map_or(1, |second| second - indexes[0]) as usize;
@@ -489,17 +570,13 @@ pub(super) fn caller(conn: &Conn) -> Caller {
     }
 }
 
-/// Keeps bytes that cannot be used yet.
-fn keep(conn: &mut Conn, bytes: &[u8]) {
-    if bytes.is_empty() {
-        return;
+/// Stops reading from a connection that is far ahead of the replies it waits for, or goes on.
+pub(super) fn regulate(io: &mut dyn Io, token: Token, conn: &mut Conn) {
+    let crowd = if conn.far_ahead { IN_FLIGHT / 4 } else { IN_FLIGHT };
+    let waits = conn.is_held() && conn.query.len() > FAR_AHEAD;
+    let far_ahead = waits || conn.queue.len() > crowd;
+    if far_ahead != conn.far_ahead {
+        conn.far_ahead = far_ahead;
+        io.pause(token, conn.is_paused());
     }
-    // The length of a long argument is known before it arrives; no more is reserved than what
-    // has arrived already justifies.
-    let have = conn.query.len() + bytes.len();
-    let wanted = conn.parser.wanted(have);
-    if wanted > 0 && wanted <= 4 * have {
-        conn.query.reserve_exact(bytes.len() + wanted);
-    }
-    conn.query.extend_from_slice(bytes);
 }

@@ -1,6 +1,7 @@
 //! What shards say to each other, and what a shard does about it.
 
 use super::conn::Conn;
+use super::dispatch::regulate;
 use super::gather::Loan;
 use super::operation::{Answer, Question};
 use super::worker::Worker;
@@ -21,7 +22,7 @@ pub enum Message {
     Ask {
         from: usize,
         connection: Token,
-        question: Question,
+        question: Box<Question>,
     },
     Told {
         connection: Token,
@@ -112,14 +113,16 @@ impl Worker {
                     unreachable!("only commands on keys travel")
                 }
             };
-            // A client that is owed more than its limit is closed at its own shard, which sees
-            // the length; the rest of its requests would only add to it.
+            // A client that is owed more than its limit is closed at its own shard; the rest of
+            // its requests would only add to it.
             if hard_limit == 0 || out.len() <= hard_limit {
                 let (id, caller, now) = (request.id, request.caller, self.now);
                 if let Some(&Some((at, hash))) = hashes.get(index) {
                     self.shard.keyspace.remember(args.at(at as usize), hash);
                 }
                 execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+            } else {
+                batch.overflowed = true;
             }
             batch.end_reply();
         }
@@ -173,6 +176,7 @@ impl Worker {
         if batch.owner == self.index {
             conn.put_off -= 1;
         }
+        conn.kill_now |= batch.overflowed;
         match batch.operation {
             true => self.scan_answered(io, token, &mut conn, batch),
             false => {
@@ -180,9 +184,12 @@ impl Worker {
                 if conn.out.capacity() == 0 {
                     conn.out = self.buffer();
                 }
-                conn.queue.drain(&mut conn.out, &mut self.shard.random);
+                conn.drain(&mut self.shard.random);
                 while let Some(batch) = conn.queue.recycle() {
                     self.keep_batch(batch);
+                }
+                if conn.far_ahead {
+                    regulate(io, token, &mut conn);
                 }
             }
         }
@@ -203,7 +210,7 @@ impl Worker {
                 }
                 _ => {
                     conn.held_back_by = None;
-                    io.pause(token, false);
+                    io.pause(token, conn.is_paused());
                 }
             }
             self.put(token, conn);

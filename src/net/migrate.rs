@@ -61,6 +61,9 @@ impl Worker {
         let target = conn.moving_to.take().unwrap_or(self.index);
         conn.detaching = false;
         conn.dirty = false;
+        // The new driver reads, and nothing of this connection is under way.
+        conn.held_back_by = None;
+        conn.far_ahead = false;
         self.mail.push(target, Message::Adopt(conn, socket));
         self.more = true; // the message leaves with the next flush
     }

@@ -13,7 +13,7 @@ use crate::rt::{Io, Token};
 /// A request that needs more than one step.
 pub enum Operation {
     /// Answers of other shards are still to come.
-    Asking { question: Question, waiting: usize, answers: Vec<ClientsAnswer> },
+    Asking { question: Box<Question>, waiting: usize, answers: Vec<ClientsAnswer> },
     /// SCAN on its way from shard to shard.
     Scanning(Box<Scanning>),
     /// A command gathers its keys on this shard.
@@ -37,7 +37,9 @@ pub struct Scanning {
     id: CommandId,
     /// The request; its cursor is replaced for each shard.
     words: Vec<Vec<u8>>,
+    /// What is still wanted of COUNT, and where its value is among the words.
     count: usize,
+    count_at: usize,
     shard: usize,
     found: usize,
     /// Encoded elements.
@@ -61,6 +63,7 @@ impl Worker {
         question: Question,
     ) {
         self.flush_batches();
+        let question = Box::new(question);
         let shards = self.mail.shards();
         for shard in (0..shards).filter(|&shard| shard != self.index) {
             let question = question.clone();
@@ -68,7 +71,7 @@ impl Worker {
         }
         let mut own = self.answer(io, &question);
         // The asker itself is not in the worker's list while it is being served.
-        self.visit(io, token, conn, &question, &mut own, true);
+        self.visit(io, token, conn, &question, &mut own);
         let answers = vec![own];
         conn.operation = Some(Operation::Asking { question, waiting: shards - 1, answers });
         self.finish_asking(conn);
@@ -91,7 +94,7 @@ impl Worker {
     fn finish_asking(&mut self, conn: &mut Conn) -> bool {
         match conn.operation.take() {
             Some(Operation::Asking { question, waiting: 0, answers }) => {
-                self.reply_to_command(conn, |out| match question {
+                self.reply_to_command(conn, |out| match *question {
                     Question::Clients(request) => request.reply(answers, out),
                     Question::Reconfigure | Question::ResetStats => out.ok(),
                 });
@@ -133,12 +136,21 @@ impl Worker {
         if let Some(position) = position {
             words[1] = position.to_string().into_bytes();
         }
-        let count = (2..args.len().saturating_sub(1)).find(|&i| args.is(i, "count"));
-        let count = count.and_then(|i| std::str::from_utf8(args.at(i + 1)).ok()?.parse().ok());
+        // Of several the last one counts; a wrong one gets its error from the command itself.
+        let count = (2..args.len()).step_by(2).rfind(|&i| args.is(i, "count"));
+        let count_at = match count {
+            Some(at) => at + 1,
+            None => {
+                words.extend([b"COUNT".to_vec(), b"10".to_vec()]);
+                words.len() - 1
+            }
+        };
+        let count = words.get(count_at).and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
         let scanning = Scanning {
             id,
             words,
             count: count.unwrap_or(10),
+            count_at,
             shard,
             found: 0,
             elements: Vec::new(),
@@ -208,6 +220,7 @@ impl Worker {
             return self.reply_to_command(conn, |out| out.raw(reply)); // an error
         };
         scanning.found += found;
+        scanning.count = scanning.count.saturating_sub(found);
         scanning.elements.extend_from_slice(elements);
         let next = match cursor {
             0 if scanning.shard + 1 < self.slots.shards() => {
@@ -217,8 +230,9 @@ impl Worker {
             0 => 0,
             position => scan_cursor_join(scanning.shard, position),
         };
-        if next != 0 && scanning.found < scanning.count && cursor == 0 {
+        if next != 0 && scanning.count > 0 && cursor == 0 {
             scanning.words[1] = b"0".to_vec();
+            scanning.words[scanning.count_at] = scanning.count.to_string().into_bytes();
             conn.operation = Some(Operation::Scanning(scanning));
             return;
         }

@@ -80,9 +80,10 @@ impl Worker {
         }
         let registry = &self.shared.env.registry;
         if found.is_ok_and(|id| registry.command(id).in_multi == InMulti::Executes) {
-            let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
-            error =
-                CmdError(format!("EXECABORT Transaction discarded because of: {reason}").into());
+            let reason = error.as_bytes();
+            let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+            let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
+            error = CmdError::of_bytes(text);
             self.forget(io, token, conn);
         }
         self.shard.stats.count_error(&error);
@@ -385,9 +386,11 @@ impl Worker {
                 now,
                 out,
             );
-            // A client that is owed too much is closed at its own shard, which sees the length.
+            // A client that is owed too much is closed at its own shard; the rest of its block runs
+            // all the same, since a block is done whole.
             if hard_limit > 0 && start > hard_limit {
                 out.truncate(start);
+                batch.overflowed = true;
             }
         }
         batch.end_reply();
@@ -509,6 +512,6 @@ impl Worker {
             }
         }
         conn.queue.push_merging(merging);
-        conn.queue.drain(&mut conn.out, &mut self.shard.random);
+        conn.drain(&mut self.shard.random);
     }
 }

@@ -6,7 +6,7 @@ use super::dispatch::Planned;
 use super::gather::Gathers;
 use super::mail::Message;
 use crate::command::Env;
-use crate::config::{EvictionPolicy, OutputLimit, Values};
+use crate::config::{EvictionPolicy, OutputLimit, ProtectedAction, Values};
 use crate::resp::Span;
 use crate::route::{Batch, Mailboxes};
 use crate::rt::{Bells, Handler, Io, Peer, Socket, Token};
@@ -46,24 +46,36 @@ pub(super) struct Limits {
     /// Clients from elsewhere are turned away.
     pub protected: bool,
     pub password: bool,
-    /// `hz`: the time between two rounds of background work.
-    pub round_ms: i64,
+    /// Who may use commands that can harm the server.
+    pub protected_commands: ProtectedAction,
+    /// Rounds of background work a second.
+    pub hz: u32,
+    /// More rounds when there are many connections.
+    pub dynamic_hz: bool,
+    pub keepalive_s: u32,
 }
 
 impl Limits {
     pub fn new(config: &Values) -> Limits {
         Limits {
-            query_bytes: config.client_query_buffer_limit as usize,
+            query_bytes: config.client_query_buffer_limit.min(SPAN_MAX) as usize,
             output: config.client_output_buffer_limit.normal,
             clients: config.maxclients as usize,
             timeout_s: config.timeout,
-            bulk_len_max: config.proto_max_bulk_len as usize,
+            bulk_len_max: config.proto_max_bulk_len.min(SPAN_MAX) as usize,
             protected: config.protected_mode && config.requirepass.is_none(),
             password: config.requirepass.is_some(),
-            round_ms: 1000 / i64::from(config.hz.max(1)),
+            protected_commands: config.enable_debug_command,
+            hz: config.hz,
+            dynamic_hz: config.dynamic_hz,
+            keepalive_s: config.tcp_keepalive,
         }
     }
 }
+
+/// Longest request or argument, whatever the configuration says, bytes: offsets in a query buffer
+/// have 32 bits, and a batch of requests is a little longer than what was read of them.
+const SPAN_MAX: u64 = 3 << 30;
 
 /// What of the configuration a shard's commands look at.
 pub fn shard_settings(config: &Values) -> Settings {
@@ -76,6 +88,7 @@ pub fn shard_settings(config: &Values) -> Settings {
             _ => Access::Lru,
         },
         expire_effort: config.active_expire_effort,
+        lazy_flush: config.lazyfree_lazy_user_flush,
     }
 }
 
@@ -149,7 +162,7 @@ impl Worker {
     }
 
     pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
-        if !conn.dirty && (!conn.out.is_empty() || conn.wants_settling()) {
+        if !conn.dirty && (conn.has_output() || conn.wants_settling()) {
             conn.dirty = true;
             self.dirty.push(token);
         }
@@ -176,6 +189,17 @@ impl Worker {
     /// The tokens of all connections of this shard.
     pub(super) fn tokens(&self) -> Vec<Token> {
         self.conns.iter().flatten().map(|(token, _)| *token).collect()
+    }
+
+    /// Has a connection looked at again at the end of the turn.
+    pub(super) fn mark(&mut self, token: Token) {
+        if let Some(Some((own, conn))) = self.conns.get_mut(token.index as usize)
+            && *own == token
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(token);
+        }
     }
 
     /// Whether nothing is under way: no keys are on loan, no request waits, all replies are out.
@@ -214,8 +238,9 @@ impl Worker {
         batch
     }
 
-    pub(super) fn keep_batch(&mut self, batch: Box<Batch>) {
+    pub(super) fn keep_batch(&mut self, mut batch: Box<Batch>) {
         if self.batches.len() < POOL {
+            batch.shrink();
             self.batches.push(batch);
         }
     }
@@ -252,9 +277,11 @@ impl Worker {
             return self.drop_conn(io, token, conn);
         }
         // Replies that others are about to follow wait for them: one send instead of two.
-        let complete = conn.queue.is_empty() || conn.out.len() >= ENOUGH_TO_SEND;
-        if conn.sending == 0 && !conn.out.is_empty() && (complete || conn.operation.is_some()) {
-            let buffer = std::mem::take(&mut conn.out);
+        let complete = conn.queue.is_empty()
+            || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND
+            || conn.operation.is_some();
+        if conn.sending == 0 && conn.has_output() && complete {
+            let buffer = conn.next_piece();
             conn.sending = buffer.len();
             conn.session.output_bytes += buffer.len() as u64;
             self.shard.stats.output_bytes.add(buffer.len() as u64);
@@ -289,13 +316,9 @@ impl Worker {
 
     fn welcome(&self, peer: Peer) -> (Session, Option<&'static str>) {
         let id = self.shared.next_client.fetch_add(1, Ordering::Relaxed);
-        let stranger = match &peer {
-            Peer::Tcp { remote, .. } => !remote.ip().to_canonical().is_loopback(),
-            Peer::Unix { .. } => false,
-        };
         let refusal = if self.shared.connections.load(Ordering::Relaxed) >= self.limits.clients {
             Some("-ERR max number of clients reached\r\n")
-        } else if stranger && self.limits.protected {
+        } else if !peer.is_local() && self.limits.protected {
             Some(PROTECTED)
         } else {
             None
@@ -316,8 +339,12 @@ const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is s
     mode off (CONFIG SET protected-mode no, from this machine, or the option of that name) if \
     nobody else can reach this port.\r\n";
 
+// Every pair of shards has room for a thousand messages, and a shard for many connections.
+const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 704);
+
 impl Handler for Worker {
     fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, _listener: usize) {
+        self.now = io.now();
         let (session, refusal) = self.welcome(peer);
         let mut conn = Box::new(Conn::new(session));
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -331,7 +358,6 @@ impl Handler for Worker {
             }
         }
         self.put(connection, conn);
-        let _ = io;
     }
 
     fn received(&mut self, io: &mut dyn Io, connection: Token, bytes: &mut [u8]) {
@@ -349,9 +375,18 @@ impl Handler for Worker {
         self.keep_buffer(buffer);
         let Some(mut conn) = self.take(connection) else { return };
         conn.sending = 0;
+        conn.session.active_at = self.now;
         match whole {
             true => self.put(connection, conn),
             false => self.drop_conn(io, connection, conn),
+        }
+    }
+
+    fn progressed(&mut self, _io: &mut dyn Io, connection: Token) {
+        if let Some(Some((token, conn))) = self.conns.get_mut(connection.index as usize)
+            && *token == connection
+        {
+            conn.session.active_at = self.now;
         }
     }
 

@@ -60,11 +60,14 @@ impl<'a> Encoder<'a> {
         self.buffer.extend_from_slice(b"\r\n");
     }
 
-    /// An error line; line breaks in it, which a client's words can carry, become spaces.
+    /// An error line; line breaks in it, which a client's words can carry, become spaces, and
+    /// go at the end.
     pub fn error(&mut self, error: &CmdError) {
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let text = error.as_bytes();
+        let end = text.iter().rposition(|byte| !is_break(byte)).map_or(0, |last| last + 1);
         self.buffer.push(b'-');
-        let line = error.0.bytes().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { b });
-        self.buffer.extend(line);
+        self.buffer.extend(text[..end].iter().map(|b| if is_break(b) { b' ' } else { *b }));
         self.buffer.extend_from_slice(b"\r\n");
     }
 

@@ -44,22 +44,22 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Redis' text, with the `ERR` code.
-    pub fn text(&self) -> String {
-        let what = match self {
-            ProtocolError::TooBigInline => "too big inline request",
-            ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
-            ProtocolError::TooBigMultibulkCount => "too big mbulk count string",
-            ProtocolError::InvalidMultibulk => "invalid multibulk length",
-            ProtocolError::UnauthenticatedMultibulk => "unauthenticated multibulk length",
-            ProtocolError::TooBigBulkCount => "too big bulk count string",
+    /// Redis' text, with the `ERR` code; bytes, since one repeats what the client sent.
+    pub fn text(&self) -> Vec<u8> {
+        let what: &[u8] = match self {
+            ProtocolError::TooBigInline => b"too big inline request",
+            ProtocolError::UnbalancedQuotes => b"unbalanced quotes in request",
+            ProtocolError::TooBigMultibulkCount => b"too big mbulk count string",
+            ProtocolError::InvalidMultibulk => b"invalid multibulk length",
+            ProtocolError::UnauthenticatedMultibulk => b"unauthenticated multibulk length",
+            ProtocolError::TooBigBulkCount => b"too big bulk count string",
             ProtocolError::ExpectedDollar(got) => {
-                return format!("ERR Protocol error: expected '$', got '{}'", *got as char);
+                return [b"ERR Protocol error: expected '$', got '", &[*got][..], b"'"].concat();
             }
-            ProtocolError::InvalidBulk => "invalid bulk length",
-            ProtocolError::UnauthenticatedBulk => "unauthenticated bulk length",
+            ProtocolError::InvalidBulk => b"invalid bulk length",
+            ProtocolError::UnauthenticatedBulk => b"unauthenticated bulk length",
         };
-        format!("ERR Protocol error: {what}")
+        [b"ERR Protocol error: ", what].concat()
     }
 }
 
@@ -247,6 +247,11 @@ fn integer(line: &[u8]) -> Option<i64> {
     }
 }
 
+/// What ends a word without quotes; fewer than separate words, as in Redis.
+fn ends_word(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0)
+}
+
 /// Splits `buffer[start..end]` into words, unescaping quoted ones in place.
 ///
 /// `false` on unbalanced quotes or when a closing quote is not followed by a space.
@@ -264,8 +269,7 @@ fn split_words(buffer: &mut [u8], start: usize, end: usize, spans: &mut Vec<Span
         loop {
             match buffer[..end].get(read) {
                 None => break,
-                Some(&b) if is_space(b) => break,
-                Some(0) => break,
+                Some(&b) if ends_word(b) => break,
                 Some(&quote @ (b'"' | b'\'')) => {
                     match unquote(buffer, read + 1, end, quote, &mut write) {
                         Some(next) => read = next,
@@ -388,6 +392,8 @@ mod tests {
         assert_eq!(quoted, Ok(vec![b"set".to_vec(), b"aA\n b".to_vec(), b"it's".to_vec()]));
         assert_eq!(words(b"set \"a\r\n"), Err(ProtocolError::UnbalancedQuotes));
         assert_eq!(words(b"set \"a\"b\r\n"), Err(ProtocolError::UnbalancedQuotes));
+        let odd = words(b"\x0b a\x0bb \"c\"\x0bd\n");
+        assert_eq!(odd, Ok(vec![b"a\x0bb".to_vec(), b"c".to_vec(), b"d".to_vec()]));
     }
 
     #[test]

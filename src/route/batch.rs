@@ -48,36 +48,51 @@ pub struct Batch {
     /// Whether the replies go to the connection's operation and not into its order of replies.
     pub operation: bool,
     pub kind: Kind,
+    /// The replies are more than the client may be owed, and the rest was not run: the connection
+    /// is to be closed.
+    pub overflowed: bool,
     bytes: Vec<u8>,
     spans: Vec<Span>,
     requests: Vec<Request>,
     pub replies: Vec<u8>,
-    ends: Vec<u32>,
+    ends: Vec<usize>,
     /// At the owner: requests run. At the origin: replies handed out.
     next: usize,
 }
 
-/// A buffer beyond this size is not kept for the next batch.
+/// A buffer beyond this size is not kept for the next batch, bytes.
 const KEPT_BYTES: usize = 64 << 10;
 
+fn trim<T>(buffer: &mut Vec<T>) {
+    if buffer.capacity() * size_of::<T>() > KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+}
+
 impl Batch {
-    /// Makes a used batch ready for new requests.
+    /// Makes a batch ready for new requests.
     pub fn reset(&mut self, owner: usize, origin: usize, connection: Token) {
         self.owner = owner;
         self.origin = origin;
         self.connection = Some(connection);
         self.operation = false;
         self.kind = Kind::Requests;
+        self.overflowed = false;
+        self.bytes.clear();
+        self.replies.clear();
         self.spans.clear();
         self.requests.clear();
         self.ends.clear();
         self.next = 0;
-        for buffer in [&mut self.bytes, &mut self.replies] {
-            buffer.clear();
-            if buffer.capacity() > KEPT_BYTES {
-                *buffer = Vec::new();
-            }
-        }
+    }
+
+    /// Gives back what is too large to be kept for the next requests.
+    pub fn shrink(&mut self) {
+        trim(&mut self.bytes);
+        trim(&mut self.replies);
+        trim(&mut self.spans);
+        trim(&mut self.requests);
+        trim(&mut self.ends);
     }
 
     /// Sends the batch elsewhere than it was made for.
@@ -159,13 +174,13 @@ impl Batch {
 
     /// Marks the end of the reply to the request that has just run.
     pub fn end_reply(&mut self) {
-        self.ends.push(self.replies.len() as u32);
+        self.ends.push(self.replies.len());
     }
 
     /// The next reply that has not been handed out, at the origin.
     pub fn next_reply(&mut self) -> Option<&[u8]> {
-        let end = *self.ends.get(self.next)? as usize;
-        let start = if self.next == 0 { 0 } else { self.ends[self.next - 1] as usize };
+        let end = *self.ends.get(self.next)?;
+        let start = if self.next == 0 { 0 } else { self.ends[self.next - 1] };
         self.next += 1;
         Some(&self.replies[start..end])
     }

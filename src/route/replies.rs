@@ -33,7 +33,7 @@ pub struct Merging {
     /// Whether the reply is left out (CLIENT REPLY).
     pub silent: bool,
     collected: Vec<u8>,
-    ends: SmallVec<[u32; 16]>,
+    ends: SmallVec<[usize; 16]>,
 }
 
 impl std::fmt::Debug for Merging {
@@ -71,7 +71,7 @@ impl Merging {
             if !found {
                 return false;
             }
-            self.ends.push(self.collected.len() as u32);
+            self.ends.push(self.collected.len());
         }
         true
     }
@@ -80,8 +80,8 @@ impl Merging {
         let mut start = 0;
         let mut parts: SmallVec<[&[u8]; 16]> = SmallVec::new();
         for &end in &self.ends {
-            parts.push(&self.collected[start..end as usize]);
-            start = end as usize;
+            parts.push(&self.collected[start..end]);
+            start = end;
         }
         merge(self.merge, &parts, &mut Encoder::new(out, self.protocol), random);
     }
@@ -114,6 +114,9 @@ impl Arrived {
 /// A buffer beyond this size is not kept for the next replies, bytes.
 const KEPT_BYTES: usize = 16 << 10;
 
+/// Room for as many replies is kept.
+const KEPT_PENDING: usize = 1024;
+
 /// One connection's replies that cannot leave yet.
 #[derive(Debug, Default)]
 pub struct ReplyQueue {
@@ -123,6 +126,8 @@ pub struct ReplyQueue {
     /// How many bytes of `ready` have left.
     left: usize,
     arrived: Arrived,
+    /// Bytes of replies in `arrived` and in what is being merged.
+    foreign: usize,
 }
 
 impl ReplyQueue {
@@ -131,21 +136,36 @@ impl ReplyQueue {
         self.pending.is_empty()
     }
 
-    /// Bytes that are held back.
-    pub fn byte_len(&self) -> usize {
-        self.ready.len() - self.left
-            + self.arrived.batches.iter().map(|b| b.replies.len()).sum::<usize>()
+    /// Replies that cannot leave yet; known ones in a row count as one.
+    pub fn len(&self) -> usize {
+        self.pending.len()
     }
 
-    /// A reply that `write` makes now; left out when it answers `false`.
-    pub fn push_ready(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+    /// Bytes that are held back.
+    pub fn byte_len(&self) -> usize {
+        self.ready.len() - self.left + self.foreign
+    }
+
+    /// A reply that `write` makes now; left out when it answers `false`. Gives its length.
+    pub fn push_ready(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> usize {
+        self.reclaim();
         let start = self.ready.len();
         if !write(&mut self.ready) {
             self.ready.truncate(start);
         }
+        let added = self.ready.len() - start;
         match self.pending.back_mut() {
-            Some(Pending::Ready { len }) => *len += self.ready.len() - start,
-            _ => self.pending.push_back(Pending::Ready { len: self.ready.len() - start }),
+            Some(Pending::Ready { len }) => *len += added,
+            _ => self.pending.push_back(Pending::Ready { len: added }),
+        }
+        added
+    }
+
+    /// Takes away what has left, so that a queue which never runs empty does not grow for ever.
+    fn reclaim(&mut self) {
+        if self.left >= KEPT_BYTES && self.left >= self.ready.len() / 2 {
+            self.ready.drain(..self.left);
+            self.left = 0;
         }
     }
 
@@ -155,11 +175,13 @@ impl ReplyQueue {
     }
 
     pub fn push_merging(&mut self, merging: Box<Merging>) {
+        self.foreign += merging.local.as_ref().map_or(0, |(_, batch)| batch.replies.len());
         self.pending.push_back(Pending::Merged(merging));
     }
 
     /// A batch has come back with its replies.
     pub fn arrive(&mut self, batch: Box<Batch>) {
+        self.foreign += batch.replies.len();
         self.arrived.batches.push(batch);
     }
 
@@ -168,9 +190,12 @@ impl ReplyQueue {
         self.arrived.spent.pop()
     }
 
-    /// Appends to `out` all replies whose turn has come.
-    pub fn drain(&mut self, out: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    /// Appends to `out` the replies whose turn has come, until it has `enough` bytes: then `true`.
+    pub fn drain(&mut self, out: &mut Vec<u8>, enough: usize, random: &mut fastrand::Rng) -> bool {
         while let Some(front) = self.pending.front_mut() {
+            if out.len() >= enough {
+                return true;
+            }
             match front {
                 Pending::Ready { len } => {
                     out.extend_from_slice(&self.ready[self.left..self.left + *len]);
@@ -179,16 +204,18 @@ impl ReplyQueue {
                 Pending::Remote { shard, silent } => {
                     let start = out.len();
                     if !self.arrived.take(*shard, |reply| out.extend_from_slice(reply)) {
-                        return;
+                        return false;
                     }
+                    self.foreign -= out.len() - start;
                     if *silent {
                         out.truncate(start);
                     }
                 }
                 Pending::Merged(merging) => {
                     if !merging.collect(&mut self.arrived) {
-                        return;
+                        return false;
                     }
+                    self.foreign -= merging.collected.len();
                     if !merging.silent {
                         merging.write(out, random);
                     }
@@ -204,6 +231,10 @@ impl ReplyQueue {
         if self.ready.capacity() > KEPT_BYTES {
             self.ready = Vec::new();
         }
+        if self.pending.capacity() > KEPT_PENDING {
+            self.pending = VecDeque::new();
+        }
+        false
     }
 }
 
@@ -241,15 +272,36 @@ mod tests {
         queue.push_merging(merging);
         queue.push_ready(|out| out.write_all(b"+f\r\n").is_ok());
         queue.arrive(batch(2, &["+c\r\n", ":1\r\n"]));
-        queue.drain(&mut out, &mut random);
+        queue.drain(&mut out, usize::MAX, &mut random);
         assert!(out.is_empty());
         queue.arrive(batch(1, &["+a\r\n"]));
-        queue.drain(&mut out, &mut random);
+        queue.drain(&mut out, usize::MAX, &mut random);
         assert_eq!(out, b"+a\r\n+b\r\n+c\r\n");
         queue.arrive(batch(1, &["+silent\r\n", ":100\r\n"]));
-        queue.drain(&mut out, &mut random);
+        queue.drain(&mut out, usize::MAX, &mut random);
         assert_eq!(out, b"+a\r\n+b\r\n+c\r\n:111\r\n+f\r\n");
         assert!(queue.is_empty());
         assert_eq!(std::iter::from_fn(|| queue.recycle()).count(), 4);
+    }
+
+    #[test]
+    fn a_queue_that_never_runs_empty_does_not_grow() {
+        let mut queue = ReplyQueue::default();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut sent = 0;
+        queue.push_remote(1, false);
+        for _ in 0..2_000 {
+            queue.push_ready(|out| out.write_all(&[b'x'; 1000]).is_ok());
+            queue.push_remote(1, false);
+            queue.arrive(batch(1, &["+a\r\n"]));
+            assert_eq!(queue.byte_len(), 1004);
+            let mut out = Vec::new();
+            queue.drain(&mut out, usize::MAX, &mut random);
+            sent += out.len();
+            assert_eq!(queue.byte_len(), 0);
+            while queue.recycle().is_some() {}
+        }
+        assert_eq!(sent, 2_000 * 1004);
+        assert!(queue.ready.capacity() < 4 * KEPT_BYTES, "{} bytes", queue.ready.capacity());
     }
 }

@@ -15,6 +15,9 @@ pub struct ListenOptions {
     pub keepalive_s: u32,
 }
 
+/// The longest time of silence that Linux accepts.
+const KEEPALIVE_S_MAX: u32 = 32767;
+
 /// A bound socket that listens; several of them share a port.
 #[derive(Debug)]
 pub struct Listener {
@@ -28,6 +31,15 @@ pub struct Listener {
 impl Listener {
     pub(super) fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// Changes `tcp-keepalive` for the connections to come.
+    pub(super) fn set_keepalive(&self, seconds: u32) {
+        if self.address.is_some()
+            && let Err(error) = set_keepalive(self.raw_fd(), seconds)
+        {
+            tracing::warn!(%error, seconds, "tcp-keepalive could not be changed");
+        }
     }
 }
 
@@ -43,19 +55,33 @@ pub fn tcp_listener(address: SocketAddr, options: &ListenOptions) -> io::Result<
     }
     // Linux hands these on to every accepted connection, which saves their system calls.
     set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    if options.keepalive_s > 0 {
-        let seconds = options.keepalive_s as i32;
-        set_option(raw, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-        set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds)?;
-        set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (seconds / 3).max(1))?;
-        set_option(raw, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)?;
-    }
+    set_keepalive(raw, options.keepalive_s)?;
     let (storage, len) = encode_address(address);
     bind_and_listen(raw, (&raw const storage).cast(), len, options.backlog)?;
     Ok(Listener { address: local_address(raw), path: String::new(), fd })
 }
 
-/// Listens on a path, which must not be in use by another server.
+/// Whether another process serves this address: it would share the port with us and take a part of
+/// the connections. To be asked before the first listener on it is made.
+pub fn tcp_port_is_taken(address: SocketAddr) -> io::Result<bool> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let fd = socket(family)?;
+    let raw = fd.as_raw_fd();
+    // Without SO_REUSEPORT: connections that linger don't count, listeners do.
+    set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    let (storage, len) = encode_address(address);
+    // SAFETY: points to a live, initialised address of `len` bytes.
+    match check(unsafe { libc::bind(raw, (&raw const storage).cast(), len) }) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(true),
+        // Any other failure comes again where it is reported.
+        _ => Ok(false),
+    }
+}
+
+/// Listens on a path, whose socket of an earlier server is replaced.
 pub fn unix_listener(path: &Path, mode: u32, options: &ListenOptions) -> io::Result<Listener> {
     use std::os::unix::fs::PermissionsExt;
     let fd = socket(libc::AF_UNIX)?;
@@ -84,6 +110,18 @@ pub fn unix_listener(path: &Path, mode: u32, options: &ListenOptions) -> io::Res
 /// Both ends of a connection, or `None` for one that is not TCP or has gone.
 pub(super) fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
     Some((peer_address(fd)?, local_address(fd)?))
+}
+
+fn set_keepalive(fd: RawFd, seconds: u32) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, i32::from(seconds > 0))?;
+    if seconds > 0 {
+        // The system takes no more than this.
+        let seconds = seconds.min(KEEPALIVE_S_MAX) as i32;
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds)?;
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (seconds / 3).max(1))?;
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)?;
+    }
+    Ok(())
 }
 
 fn socket(family: i32) -> io::Result<OwnedFd> {

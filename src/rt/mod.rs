@@ -25,7 +25,7 @@ mod uring;
 
 pub use bell::{Bell, Bells};
 pub use executor::{on_core, usable_cores};
-pub use listen::{ListenOptions, Listener, tcp_listener, unix_listener};
+pub use listen::{ListenOptions, Listener, tcp_listener, tcp_port_is_taken, unix_listener};
 pub use peer::Peer;
 pub use probe::{check_host, raise_descriptors};
 pub use signals::Signals;
@@ -71,6 +71,10 @@ pub trait Io {
     /// Wakes another shard, if it sleeps, once this turn's work is done.
     fn ring(&mut self, shard: usize);
 
+    /// After how many seconds of silence the system probes connections accepted from now on; 0 is
+    /// never.
+    fn set_keepalive(&mut self, seconds: u32);
+
     /// The connection's number in the system, for people.
     fn fd(&self, connection: Token) -> i32;
 
@@ -80,8 +84,7 @@ pub trait Io {
 
 /// What a driver reports to; one per shard.
 pub trait Handler {
-    /// A client has connected to the listener with this number. `false` refuses it: the handler
-    /// has already sent what is to be said, or nothing.
+    /// A client has connected to the listener with this number.
     fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, listener: usize);
 
     /// Bytes arrived; they are gone when the call returns.
@@ -92,6 +95,9 @@ pub trait Handler {
 
     /// A buffer has been sent whole (`true`) or cannot be, and comes back.
     fn sent(&mut self, io: &mut dyn Io, connection: Token, buffer: Vec<u8>, whole: bool);
+
+    /// Some of a buffer has been sent, and the rest goes on.
+    fn progressed(&mut self, _io: &mut dyn Io, _connection: Token) {}
 
     /// A socket asked for by [`Io::detach`]; nothing more is reported of its token.
     fn detached(&mut self, io: &mut dyn Io, connection: Token, socket: Socket);

@@ -18,6 +18,14 @@ impl Peer {
         }
     }
 
+    /// Whether the client is on this machine for sure.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Peer::Tcp { remote, .. } => remote.ip().to_canonical().is_loopback(),
+            Peer::Unix { .. } => true,
+        }
+    }
+
     /// As CLIENT LIST's `laddr` shows it.
     pub fn local_address(&self) -> String {
         match self {

@@ -48,7 +48,7 @@ fn ring_advice(error: &io::Error, memlock: u64) -> String {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
         .map(|text| text.trim().to_string())
         .unwrap_or_default();
-    let advice = match error.raw_os_error() {
+    match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if disabled == "2" || disabled == "1" => {
             format!(
                 "kernel.io_uring_disabled is {disabled}; run: sysctl -w kernel.io_uring_disabled=0"
@@ -68,8 +68,7 @@ fn ring_advice(error: &io::Error, memlock: u64) -> String {
             "this kernel has no io_uring; Linux 6.1 or newer is needed".to_string()
         }
         _ => "Linux 6.1 or newer with io_uring is needed".to_string(),
-    };
-    advice
+    }
 }
 
 /// Raises a soft limit to `wanted` if it is lower and may be raised; the soft limit afterwards.

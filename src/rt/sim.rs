@@ -20,6 +20,13 @@ struct Link {
     to_server: VecDeque<u8>,
     to_client: Vec<u8>,
     closed: bool,
+    /// The client reads nothing: what is being sent stays under way.
+    deaf: bool,
+    /// Nothing more can be sent to the client.
+    broken: bool,
+    /// The client has closed its side, and whether the server has been told.
+    ended: bool,
+    told: bool,
 }
 
 /// One shard's driver.
@@ -54,6 +61,7 @@ const START: i64 = 1_700_000_000_000;
 
 enum Action {
     Deliver(u64),
+    End(u64),
     Sent(usize, usize),
     Detach(usize, usize),
     Turn(usize),
@@ -103,6 +111,28 @@ impl<H: Handler> Simulation<H> {
         link.map(|link| std::mem::take(&mut link.to_client)).unwrap_or_default()
     }
 
+    /// Closes the client's side; what it has written still arrives.
+    pub fn hang_up(&mut self, client: Client) {
+        if let Some(link) = self.links.get_mut(&client.0) {
+            link.ended = true;
+        }
+    }
+
+    /// Breaks the connection: what it has written is lost, nothing can be sent to it.
+    pub fn cut(&mut self, client: Client) {
+        if let Some(link) = self.links.get_mut(&client.0) {
+            link.to_server.clear();
+            (link.ended, link.broken, link.deaf) = (true, true, false);
+        }
+    }
+
+    /// Whether the client reads nothing from now on, as when its window is full.
+    pub fn stop_reading(&mut self, client: Client, stopped: bool) {
+        if let Some(link) = self.links.get_mut(&client.0) {
+            link.deaf = stopped;
+        }
+    }
+
     pub fn is_closed(&self, client: Client) -> bool {
         self.links.get(&client.0).is_none_or(|link| link.closed)
     }
@@ -114,6 +144,11 @@ impl<H: Handler> Simulation<H> {
 
     pub fn handler(&self, shard: usize) -> &H {
         &self.shards[shard].0
+    }
+
+    /// Sockets that are open, on all shards.
+    pub fn open_sockets(&self) -> usize {
+        self.shards.iter().map(|(_, io)| io.sockets.iter().flatten().count()).sum()
     }
 
     /// Lets one thing happen, whatever the seed picks.
@@ -149,16 +184,22 @@ impl<H: Handler> Simulation<H> {
         for (&id, link) in &self.links {
             if let Some((shard, token)) = link.at
                 && !link.closed
-                && !link.to_server.is_empty()
                 && self.shards[shard].1.reads(token)
             {
-                actions.push(Action::Deliver(id));
+                match link.to_server.is_empty() {
+                    false => actions.push(Action::Deliver(id)),
+                    true if link.ended && !link.told => actions.push(Action::End(id)),
+                    true => {}
+                }
             }
         }
         for (shard, (_, io)) in self.shards.iter().enumerate() {
             for (index, socket) in io.sockets.iter().enumerate() {
                 match socket {
                     Some(socket) if socket.sending.is_some() => {
+                        if self.links.get(&socket.link).is_some_and(|link| link.deaf) {
+                            continue;
+                        }
                         actions.push(Action::Sent(shard, index));
                     }
                     Some(socket) if socket.detaching => actions.push(Action::Detach(shard, index)),
@@ -171,6 +212,7 @@ impl<H: Handler> Simulation<H> {
     fn perform(&mut self, action: Action) {
         let shard = match action {
             Action::Deliver(id) => self.deliver(id),
+            Action::End(id) => self.end(id),
             Action::Sent(shard, index) => self.sent(shard, index),
             Action::Detach(shard, index) => self.detach(shard, index),
             Action::Turn(shard) => {
@@ -195,16 +237,30 @@ impl<H: Handler> Simulation<H> {
         shard
     }
 
+    fn end(&mut self, id: u64) -> usize {
+        let link = self.links.get_mut(&id).expect("picked from the links");
+        link.told = true;
+        let (shard, token) = link.at.expect("picked because it is at a shard");
+        let (handler, io) = &mut self.shards[shard];
+        io.now = self.now;
+        handler.ended(io, token);
+        shard
+    }
+
     fn sent(&mut self, shard: usize, index: usize) -> usize {
         let (handler, io) = &mut self.shards[shard];
         let socket = io.sockets[index].as_mut().expect("picked because it sends");
         let (token, id) = (socket.token, socket.link);
         let buffer = socket.sending.take().expect("picked because it sends");
-        if let Some(link) = self.links.get_mut(&id) {
+        let mut whole = false;
+        if let Some(link) = self.links.get_mut(&id)
+            && !link.broken
+        {
             link.to_client.extend_from_slice(&buffer);
+            whole = true;
         }
         io.now = self.now;
-        handler.sent(io, token, buffer, true);
+        handler.sent(io, token, buffer, whole);
         shard
     }
 
@@ -213,6 +269,7 @@ impl<H: Handler> Simulation<H> {
         let socket = io.sockets[index].take().expect("picked because it is being detached");
         if let Some(link) = self.links.get_mut(&socket.link) {
             link.at = None;
+            link.told = false;
         }
         io.now = self.now;
         handler.detached(io, socket.token, Socket::Simulated(socket.link));
@@ -299,6 +356,8 @@ impl Io for SimIo {
     }
 
     fn ring(&mut self, _shard: usize) {}
+
+    fn set_keepalive(&mut self, _seconds: u32) {}
 
     fn fd(&self, connection: Token) -> i32 {
         connection.index as i32

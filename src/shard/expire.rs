@@ -176,7 +176,12 @@ mod tests {
     use std::sync::Arc;
 
     fn shard() -> Shard {
-        let settings = Settings { bulk_len_max: 1 << 20, access: Access::Lru, expire_effort: 1 };
+        let settings = Settings {
+            bulk_len_max: 1 << 20,
+            access: Access::Lru,
+            expire_effort: 1,
+            lazy_flush: false,
+        };
         Shard::new(0, 7, settings, Arc::new(ShardStats::new(1, 16)))
     }
 

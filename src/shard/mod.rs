@@ -30,6 +30,8 @@ pub struct Settings {
     pub access: Access,
     /// `active-expire-effort`, 1 to 10.
     pub expire_effort: u32,
+    /// `lazyfree-lazy-user-flush`: a flush that names no mode is ASYNC.
+    pub lazy_flush: bool,
 }
 
 /// Entries of a flushed database that are freed between two looks at the clock.

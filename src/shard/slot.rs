@@ -1,5 +1,7 @@
 //! Slots: which shard owns a key.
 
+use smallvec::SmallVec;
+
 /// Slots in all, as in Redis Cluster.
 pub const SLOTS: usize = 16384;
 
@@ -75,23 +77,38 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 #[derive(Debug, Clone)]
 pub struct SlotTable {
     owners: Box<[u16; SLOTS]>,
+    /// The last slot and the owner of each range, while there are only a few: they fit into a cache
+    /// line or two, the whole table does not fit into the first cache beside anything else.
+    ranges: SmallVec<[(u16, u16); RANGES_SCANNED]>,
     shards: usize,
 }
+
+/// So many ranges are looked through one by one.
+const RANGES_SCANNED: usize = 16;
 
 impl SlotTable {
     /// Contiguous ranges of nearly equal size.
     pub fn contiguous(shards: usize) -> SlotTable {
         let owner = |slot: usize| (slot * shards / SLOTS) as u16;
-        let owners = std::array::from_fn(owner);
-        SlotTable { owners: Box::new(owners), shards }
+        let owners = Box::new(std::array::from_fn(owner));
+        let mut table = SlotTable { owners, ranges: SmallVec::new(), shards };
+        let ranges = table.ranges();
+        if ranges.len() <= RANGES_SCANNED {
+            table.ranges = ranges.iter().map(|&(_, last, shard)| (last, shard as u16)).collect();
+        }
+        table
     }
 
     pub fn shards(&self) -> usize {
         self.shards
     }
 
+    #[inline]
     pub fn owner(&self, slot: u16) -> usize {
-        self.owners[slot as usize] as usize
+        match self.ranges.iter().find(|(last, _)| slot <= *last) {
+            Some((_, shard)) => *shard as usize,
+            None => self.owners[slot as usize] as usize,
+        }
     }
 
     /// The shard that owns `key`; no slot is computed where there is nothing to choose.
@@ -106,7 +123,7 @@ impl SlotTable {
     pub fn ranges(&self) -> Vec<(u16, u16, usize)> {
         let mut ranges: Vec<(u16, u16, usize)> = Vec::new();
         for slot in 0..SLOTS as u16 {
-            let owner = self.owner(slot);
+            let owner = self.owners[slot as usize] as usize;
             match ranges.last_mut() {
                 Some((_, last, shard)) if *shard == owner => *last = slot,
                 _ => ranges.push((slot, slot, owner)),

@@ -5,7 +5,12 @@ use crate::harness::{Reply, Server};
 use std::collections::BTreeSet;
 
 /// What differs between 7.0's table and 7.2's for commands that both have.
-const CHANGED: &[(&str, &str)] = &[];
+const CHANGED: &[(&str, &str)] = &[
+    ("command|getkeys", "arity"),
+    ("command|getkeysandflags", "arity"),
+    ("cluster|shards", "flags"),
+    ("cluster|slots", "flags"),
+];
 
 #[test]
 fn subcommands() {
@@ -22,7 +27,6 @@ fn subcommands() {
         COMMAND GETKEYS OBJECT ENCODING k
         COMMAND GETKEYS PING x
         COMMAND GETKEYS nosuch a
-        COMMAND GETKEYS GET
         COMMAND GETKEYS MSET a
         COMMAND GETKEYSANDFLAGS SET k v
         COMMAND GETKEYSANDFLAGS SET k v GET

@@ -128,7 +128,9 @@ fn auth_with_a_password_set() {
         replies
     });
     for (redis, ours) in transcripts[0].iter().zip(&transcripts[1]) {
-        assert_eq!(redis, ours);
+        // 7.2 names the protocol version in the text of HELLO's NOAUTH, 7.0 does not.
+        let redis = redis.replace("the HELLO AUTH <user>", "the HELLO <proto> AUTH <user>");
+        assert_eq!(redis, *ours);
     }
 }
 

@@ -83,7 +83,8 @@ fn what_stays_is_returned_while_others_come_and_go() {
     }
 }
 
-/// Without changes each key comes exactly once, whatever COUNT says, and pages stay near COUNT.
+/// Without changes each key comes exactly once, whatever COUNT says, and pages stay near COUNT: the
+/// rest of one shard and a page of the next may come together.
 #[test]
 fn a_quiet_scan_returns_each_key_once() {
     let server = Server::corelane(3);
@@ -105,6 +106,6 @@ fn a_quiet_scan_returns_each_key_once() {
         let all = keys.len();
         keys.dedup();
         assert_eq!((all, keys.len()), (20_000, 20_000), "COUNT {count}, {pages} pages");
-        assert!(largest <= count as usize + 256, "COUNT {count}: a page of {largest}");
+        assert!(largest <= 2 * count as usize + 256, "COUNT {count}: a page of {largest}");
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 fn config_get_and_set() {
     everywhere(
         r#"
-        CONFIG SET maxmemory 100mb
-        CONFIG GET maxmemory
-        CONFIG SET maxmemory 0
+        CONFIG SET client-query-buffer-limit 100mb
+        CONFIG GET client-query-buffer-limit
+        CONFIG SET client-query-buffer-limit 1gb
         CONFIG SET timeout 10
         CONFIG GET timeout
         CONFIG SET timeout 0

@@ -397,7 +397,6 @@ fn encodings() {
         OBJECT REFCOUNT m5
         OBJECT IDLETIME m5
         OBJECT FREQ m5
-        OBJECT HELP
         OBJECT
         OBJECT FOO m5
         OBJECT ENCODING

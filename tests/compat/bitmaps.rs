@@ -42,6 +42,14 @@ fn field_offset() -> BoxedStrategy<Arg> {
     .boxed()
 }
 
+/// Not the least integers: in redis-server the room above them overflows, and SET saturates to the
+/// wrong end.
+fn field_value() -> BoxedStrategy<Arg> {
+    integer()
+        .prop_map(|n| if n.starts_with(b"-9223372036854775") { b"-9".to_vec() } else { n })
+        .boxed()
+}
+
 fn field_get() -> Args {
     option(vec![spelling("GET"), encoding(), field_offset()])
 }
@@ -50,8 +58,8 @@ fn field_get() -> Args {
 fn field_operations() -> Args {
     let operation = prop_oneof![
         4 => field_get(),
-        4 => option(vec![spelling("SET"), encoding(), field_offset(), integer()]),
-        5 => option(vec![spelling("INCRBY"), encoding(), field_offset(), integer()]),
+        4 => option(vec![spelling("SET"), encoding(), field_offset(), field_value()]),
+        5 => option(vec![spelling("INCRBY"), encoding(), field_offset(), field_value()]),
         3 => option(vec![spelling("OVERFLOW"), one_of(&["WRAP", "SAT", "FAIL", "wrap", "fail"])]),
         1 => one_of(&["OVERFLOW", "FOO", "GET", "SET"]).prop_map(|w| vec![w]),
     ];

@@ -28,7 +28,7 @@ fn hello() -> BoxedStrategy<Cmd> {
         3 => Just(Vec::new()),
         2 => setname(),
         2 => auth(),
-        1 => joined(vec![auth(), setname()]),
+        1 => joined(vec![auth(), option(vec![spelling("SETNAME"), one_of(&["alice", ""])])]),
         1 => option(vec![one_of(&["SETNAME", "AUTH", "foo"])]),
     ];
     prop_oneof![

@@ -109,7 +109,7 @@ fn bare_parent() -> BoxedStrategy<Cmd> {
         cmd("CONFIG GET", vec![]),
         cmd("CONFIG SET", vec![word("port")]),
         cmd("CONFIG SET", vec![word("nosuchoption"), value()]),
-        cmd("CONFIG SET", vec![word("maxmemory"), one_of(&["abc", "-1", "1xb", ""])]),
+        cmd("CONFIG SET", vec![word("client-query-buffer-limit"), one_of(&["abc", "-1", "1xb"])]),
         cmd("CONFIG RESETSTAT", vec![value()]),
         cmd("COMMAND INFO", vec![one_of(&["nosuch", "", "client|nosuch"])]),
         cmd("COMMAND GETKEYS", vec![]),

@@ -90,6 +90,17 @@ pub fn far(per_second: i64) -> BoxedStrategy<Arg> {
         .boxed()
 }
 
+/// A point in time that is far away, or not accepted.
+pub fn future(per_second: i64) -> BoxedStrategy<Arg> {
+    prop_oneof![
+        8 => select(vec![4_000_000_000i64, 5_000_000_000, 6_000_000_000])
+            .prop_map(move |n| (n * per_second).to_string().into_bytes()),
+        2 => one_of(&["0", "-1"]),
+        1 => odd_time(),
+    ]
+    .boxed()
+}
+
 /// A point in time: far away, past, or at the limits of what is accepted.
 pub fn instant(per_second: i64) -> BoxedStrategy<Arg> {
     prop_oneof![

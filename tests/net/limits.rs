@@ -115,6 +115,20 @@ fn replies_leave_at_once() {
     assert!(start.elapsed() < Duration::from_secs(4), "200 rounds took {:?}", start.elapsed());
 }
 
+/// redis-server's own limit of 2^31 - 1 arguments bounds nothing; here it is 1024 * 1024.
+#[test]
+fn more_than_a_million_arguments_are_refused() {
+    let server = Server::corelane(2);
+    let mut client = server.client();
+    client.send_raw(b"*1048577\r\n$4\r\nPING\r\n").unwrap();
+    let (bytes, ending) = client.drain(Duration::from_secs(5));
+    assert_eq!(
+        String::from_utf8_lossy(&bytes),
+        "-ERR Protocol error: invalid multibulk length\r\n"
+    );
+    assert_eq!(ending, Ending::Closed);
+}
+
 /// The request of the most arguments that anyone sends.
 #[test]
 fn a_million_arguments() {

@@ -6,5 +6,6 @@ mod fuzz;
 mod limits;
 mod migration;
 mod pipelines;
+mod pressure;
 mod shard_ports;
 mod slow_peers;

@@ -1,7 +1,10 @@
 //! Pipelines over keys of all shards: every reply in its place, nothing lost, nothing twice.
 
-use crate::harness::{Client, Cmd, Reply, Rng, Server, cases};
+use crate::harness::client::Ending;
+use crate::harness::{Client, Cmd, Pair, Reply, Rng, Server, cases};
 use std::collections::HashMap;
+use std::net::Shutdown;
+use std::time::Duration;
 
 /// What the keys of one client hold, and so what each command must reply.
 #[derive(Default)]
@@ -172,5 +175,48 @@ fn whole_server_commands_keep_their_order() {
     let expected = "[+OK, +OK, +OK, :3, +OK, :0, $-1, +OK, +OK, $-1, +OK, $\"4\", +OK, :4, +OK, [$-1, $\"5\"], +OK, :0, +OK, :0]";
     for _ in 0..200 {
         assert_eq!(format!("{:?}", client.pipeline(&cmds).unwrap()), expected);
+    }
+}
+
+/// What follows a command that waits for other shards is read once it is their turn, and only once:
+/// quotes are taken off in place, so reading a line again would find another one there.
+#[test]
+fn requests_behind_a_hop_are_read_once() {
+    let pair = Pair::start(3, &[]);
+    let mut bytes = Vec::new();
+    for i in 0..300 {
+        let hop = [
+            "COPY a{i} b{i}",
+            "RENAME b{i} c{i}",
+            "MSETNX d{i} 1 e{i} 2",
+            "MGET a{i} d{i} e{i}",
+            "INCR n{i}",
+        ][i % 5];
+        let lines = format!(
+            "SET a{{i}} {{i}}\r\n{hop}\r\nECHO \"a \\\\x41\\x41 \\\"q\\\"\"\r\nECHO 'it\\'s {{i}}'\r\nECHO \"\"\r\n"
+        );
+        bytes.extend_from_slice(lines.replace("{i}", &i.to_string()).as_bytes());
+    }
+    for tail in [
+        "PING\r\n",
+        "ECHO \"open\r\nPING\r\n",
+        "COPY a1 z1\r\nOBJE\"CT ENCODING a\r\nAPPEND s x\r\n",
+        "COPY a2 z2\r\n*1\r\n$x\r\nPING\r\n",
+    ] {
+        let outcome = |server: &Server| -> (String, Ending) {
+            let mut client = server.client();
+            client.run("FLUSHALL");
+            client.send_raw(&bytes).unwrap();
+            client.send_raw(tail.as_bytes()).unwrap();
+            let _ = client.stream().shutdown(Shutdown::Write);
+            let (bytes, ending) = client.drain(Duration::from_secs(10));
+            (String::from_utf8_lossy(&bytes).into_owned(), ending)
+        };
+        let (redis, ours) = (outcome(&pair.redis), outcome(&pair.corelane));
+        assert_eq!(redis.1, ours.1);
+        for (number, (a, b)) in redis.0.split("\r\n").zip(ours.0.split("\r\n")).enumerate() {
+            assert_eq!(a, b, "line {number} of the replies, with {tail:?} at the end");
+        }
+        assert_eq!(redis.0.len(), ours.0.len());
     }
 }

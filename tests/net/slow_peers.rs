@@ -46,7 +46,9 @@ fn a_reader_that_never_reads_is_bounded_by_the_hard_limit() {
     }
     let grown = peak.saturating_sub(before);
     println!("4 clients ask for 2 GB each and read nothing: {} MiB at most", grown / MIB);
-    assert!(grown < 4 * 16 * MIB + 96 * MIB, "{} MiB", grown / MIB);
+    // What the limit allows, on the way and in the hands of the allocator, which keeps what was freed
+    // for a second.
+    assert!(grown < 10 * 4 * 16 * MIB, "{} MiB", grown / MIB);
     for client in &mut lazy {
         let (bytes, ending) = client.drain(Duration::from_secs(5));
         assert_eq!(ending, Ending::Closed, "after {} bytes", bytes.len());
@@ -125,14 +127,14 @@ fn peers_that_vanish_leave_nothing() {
             drop(gone);
         }
         server.wait_fds(fds);
-        server.rss()
     };
-    // An allocator keeps some of the first round's memory for later; a second round must fit in that.
+    // The allocator gives back what has not been used for a second.
     let before = server.rss();
-    let first = vanish();
-    let second = vanish();
-    println!("{} MiB after 200 that vanished, {} after 400", first / MIB, second / MIB);
-    assert!(first < before + 512 * MIB, "{} MiB of 2 GB asked for", first / MIB);
-    assert!(second < first + 64 * MIB, "{} MiB, then {} MiB", first / MIB, second / MIB);
+    for round in ["once", "twice"] {
+        vanish();
+        wait_until(&format!("2 GB are given back {round}"), Duration::from_secs(20), || {
+            server.rss() < before + 128 * MIB
+        });
+    }
     server.assert_healthy();
 }

@@ -2,6 +2,9 @@
 //!
 //! A failing test prints the seed, and `CORELANE_SIM_SEED=<seed>` runs that one alone.
 
+mod order;
+mod trouble;
+
 use crate::harness::reply::Parsed;
 use crate::harness::{Reply, cases, parse_line};
 use corelane::config::{Invocation, parse};
@@ -16,7 +19,11 @@ mod transactions;
 const STEPS: usize = 2_000_000;
 
 fn simulation(shards: usize, seed: u64) -> Simulation<Worker> {
-    let words = ["--port", "0", "--dir", "/tmp"].map(Into::into).into_iter();
+    simulation_with(shards, seed, &[])
+}
+
+fn simulation_with(shards: usize, seed: u64, options: &[&str]) -> Simulation<Worker> {
+    let words = ["--port", "0", "--dir", "/tmp"].iter().chain(options).map(Into::into);
     let Ok(Invocation::Run { config, .. }) = parse(words) else { panic!("a configuration") };
     Simulation::new(workers(*config, shards, seed).expect("workers"), seed)
 }

