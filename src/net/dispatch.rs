@@ -8,8 +8,7 @@ use super::conn::{Conn, KEPT_BUFFER};
 use super::worker::Worker;
 use crate::command::{
     Caller, Command, CommandId, InMulti, KeyShape, Merge, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run,
-    Spread, Unknown,
-    execute,
+    Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
