@@ -29,7 +29,8 @@
 //!     ├─ here                 command::execute: the handler runs now, into the output buffer
 //!     ├─ elsewhere            route::Batch to the owner, one message per read and shard
 //!     ├─ in parts             PerKey, EveryShard: parts to their owners, replies merged
-//!     └─ gathered             several keys, one handler: entries are borrowed (net::gather)
+//!     └─ gathered             several keys, one handler, or a MULTI block: entries are borrowed
+//!                             from their owners, who hold the keys meanwhile (net::gather)
 //!   route::ReplyQueue         replies in the order of the requests
 //!   rt::Driver <── one send per connection and turn
 //! ```
