@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -411,13 +412,19 @@ fn no_words_of_the_workshop() {
     assert_none("words that say nothing to a reader", found);
 }
 
+fn tree_names(command: &mut Command) -> String {
+    let output = command.output().expect("git runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("names in UTF-8")
+}
+
 #[test]
 fn the_top_level_is_complete_and_exact() {
-    let entries = fs::read_dir(root()).expect("the package's directory");
-    let mut names: Vec<String> =
-        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|n| n != ".git" && n != "target");
-    names.sort();
+    // What the repository holds, not what else lies about: editors and tools leave things.
+    let mut git = Command::new("git");
+    let listed = tree_names(git.args(["ls-tree", "--name-only", "HEAD"]).current_dir(root()));
+    let mut names: Vec<&str> = listed.lines().collect();
+    names.sort_unstable();
     assert_eq!(names, TOP_LEVEL);
 }
 
