@@ -116,7 +116,7 @@ fn saved_len(entry: &Entry) -> usize {
         ValueRef::Bytes(bytes) => {
             parse_i64(bytes).and_then(int_len).unwrap_or_else(|| plain_len(bytes.len()))
         }
-        ValueRef::Object(object) => match *object {},
+        ValueRef::Object(object) => object.allocated(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::control::{Control, SessionCx};
 use super::registry::{CommandId, Registry};
 use super::spec::{SessionFn, ShardFn};
 use crate::resp::{Args, Encoder, Protocol};
-use crate::shard::{Cx, Shard};
+use crate::shard::{Cx, Shard, Wait};
 
 /// What a request brings along from its connection.
 #[derive(Debug, Clone, Copy)]
@@ -13,9 +13,12 @@ pub struct Caller {
     pub protocol: Protocol,
     /// Whether reading a key counts as using it.
     pub touch: bool,
+    /// Whether a blocking command may keep the client waiting.
+    pub may_wait: bool,
 }
 
-/// Runs `handler` for a request of command `id` and appends its reply to `out`.
+/// Runs `handler` for a request of command `id` and appends its reply to `out`, unless it answers
+/// what the client is to wait for.
 ///
 /// `now` is the time at which the command happens, in milliseconds since the epoch.
 pub fn execute(
@@ -26,7 +29,7 @@ pub fn execute(
     caller: Caller,
     now: i64,
     out: &mut Vec<u8>,
-) {
+) -> Option<Wait> {
     let start = out.len();
     let Shard { keyspace, settings, random, stats, .. } = shard;
     let counters = &stats.per_command[id.0 as usize];
@@ -37,6 +40,8 @@ pub fn execute(
         settings,
         random,
         name: registry.command(id).name,
+        may_wait: caller.may_wait,
+        wait: None,
     };
     if let Err(error) = handler(&mut cx, args) {
         cx.out.truncate(start);
@@ -44,6 +49,7 @@ pub fn execute(
         counters.failed.add(1);
         stats.count_error(&error);
     }
+    cx.wait
 }
 
 /// Runs a `handler` on a client's own state for a request of command `id`, and says what remains

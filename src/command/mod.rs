@@ -16,17 +16,25 @@ mod debug;
 mod execute;
 mod expire;
 mod extended;
+mod geo;
+mod hash;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspect;
 mod key;
 mod lcs;
+mod list;
 mod number;
 mod object;
 mod registry;
 mod scan;
 mod server;
+mod set;
+mod sort;
+mod sorted_set;
 mod spec;
+mod stream;
 mod string;
 mod syntax;
 #[cfg(test)]
@@ -46,12 +54,20 @@ pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn,
 pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 18] = [
+const FAMILIES: [&[Command]; 26] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
+    list::COMMANDS,
+    hash::COMMANDS,
+    set::COMMANDS,
+    sorted_set::COMMANDS,
+    stream::COMMANDS,
+    hyperloglog::COMMANDS,
+    geo::COMMANDS,
+    sort::COMMANDS,
     key::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -5,7 +5,7 @@ use crate::config::{self, Config, Invocation};
 use crate::metrics::ShardStats;
 use crate::resp::{Args, Encoder, Protocol, Span};
 use crate::session::{Peer, Session};
-use crate::shard::{Access, Settings, Shard, SlotTable};
+use crate::shard::{Access, Encodings, Settings, Shard, SlotTable};
 use std::sync::{Arc, Mutex};
 
 /// One shard with all commands, at a time that the test sets.
@@ -24,10 +24,12 @@ impl Bench {
             access: Access::Lru,
             expire_effort: 1,
             lazy_flush: false,
+            lazy_del: false,
+            encodings: Encodings::default(),
         };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
-        let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true };
+        let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true, may_wait: false };
         Bench { shard, registry, caller, now: 1_700_000_000_000 }
     }
 

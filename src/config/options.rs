@@ -9,11 +9,12 @@ mod memory;
 mod network;
 mod process;
 mod special;
+mod types;
 
 use super::row::Row;
 
 /// The rows by family, in the order of the help and of CONFIG GET.
-pub const FAMILIES: &[&[Row]] = &[network::ROWS, process::ROWS, memory::ROWS];
+pub const FAMILIES: &[&[Row]] = &[network::ROWS, process::ROWS, memory::ROWS, types::ROWS];
 
 /// All rows.
 pub fn rows() -> impl Iterator<Item = &'static Row> {

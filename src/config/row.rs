@@ -149,6 +149,7 @@ pub enum Group {
     Process,
     Memory,
     Expiry,
+    Types,
     Persistence,
 }
 
@@ -161,6 +162,7 @@ impl Group {
         Self::Process,
         Self::Memory,
         Self::Expiry,
+        Self::Types,
         Self::Persistence,
     ];
 
@@ -174,6 +176,7 @@ impl Group {
             Self::Process => "Process and logging",
             Self::Memory => "Memory",
             Self::Expiry => "Expiry and background work",
+            Self::Types => "Encodings of the data types",
             Self::Persistence => "Persistence and events",
         }
     }
@@ -204,6 +207,12 @@ impl Row {
             refusal: None,
             action: None,
         }
+    }
+
+    #[must_use]
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
     }
 
     #[must_use]

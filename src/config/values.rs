@@ -137,6 +137,20 @@ pub struct Values {
     /// 1 to 10.
     pub active_expire_effort: u32,
 
+    // Encodings of the data types
+    pub hash_max_listpack_entries: u32,
+    pub hash_max_listpack_value: u64,
+    pub list_max_listpack_size: i32,
+    pub list_compress_depth: u32,
+    pub set_max_intset_entries: u32,
+    pub set_max_listpack_entries: u32,
+    pub set_max_listpack_value: u64,
+    pub zset_max_listpack_entries: u32,
+    pub zset_max_listpack_value: u64,
+    pub hll_sparse_max_bytes: u64,
+    pub stream_node_max_bytes: u64,
+    pub stream_node_max_entries: u32,
+
     // Persistence and events
     pub save: Vec<SaveRule>,
     pub appendonly: bool,

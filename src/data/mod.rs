@@ -14,8 +14,13 @@
 
 pub mod entry;
 pub mod glob;
+pub mod hash;
+pub mod list;
 pub mod number;
 mod prefetch;
+pub mod set;
+pub mod sorted_set;
+pub mod stream;
 pub mod table;
 pub mod value;
 

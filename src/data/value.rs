@@ -1,8 +1,13 @@
 //! Types and encodings as clients see them, and the seam where collection types plug in.
 //!
 //! Strings never appear here as objects: an [`Entry`](super::Entry) stores them itself. Every
-//! other type is a variant of [`Object`], boxed in the entry; a new type adds its variant there
-//! and the compiler lists the matches to extend (`kind`, `encoding`, `duplicate`, `allocated`).
+//! other type is a variant of [`Object`], boxed in the entry.
+
+use super::hash::Hash;
+use super::list::List;
+use super::set::Set;
+use super::sorted_set::SortedSet;
+use super::stream::Stream;
 
 /// What TYPE answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,28 +63,69 @@ impl Encoding {
     }
 }
 
-/// A value that is not a string. Has no variant until the first collection type exists, so
-/// that every match on it is complete today and is pointed out by the compiler tomorrow.
+/// A value that is not a string.
 #[derive(Debug)]
-pub enum Object {}
+pub enum Object {
+    List(List),
+    Set(Set),
+    SortedSet(SortedSet),
+    Hash(Hash),
+    Stream(Stream),
+}
 
 impl Object {
     pub fn kind(&self) -> Type {
-        match *self {}
+        match self {
+            Object::List(_) => Type::List,
+            Object::Set(_) => Type::Set,
+            Object::SortedSet(_) => Type::SortedSet,
+            Object::Hash(_) => Type::Hash,
+            Object::Stream(_) => Type::Stream,
+        }
     }
 
     pub fn encoding(&self) -> Encoding {
-        match *self {}
+        match self {
+            Object::List(list) => list.encoding(),
+            Object::Set(set) => set.encoding(),
+            Object::SortedSet(set) => set.encoding(),
+            Object::Hash(hash) => hash.encoding(),
+            Object::Stream(_) => Encoding::Stream,
+        }
     }
 
     /// A deep copy, as COPY makes it.
+    #[allow(unreachable_code)] // of types that cannot exist yet
     pub fn duplicate(&self) -> Box<Self> {
-        match *self {}
+        Box::new(match self {
+            Object::List(list) => Object::List(list.duplicate()),
+            Object::Set(set) => Object::Set(set.duplicate()),
+            Object::SortedSet(set) => Object::SortedSet(set.duplicate()),
+            Object::Hash(hash) => Object::Hash(hash.duplicate()),
+            Object::Stream(stream) => Object::Stream(stream.duplicate()),
+        })
     }
 
     /// Bytes of memory behind the object, without the object itself.
     pub fn allocated(&self) -> usize {
-        match *self {}
+        match self {
+            Object::List(list) => list.allocated(),
+            Object::Set(set) => set.allocated(),
+            Object::SortedSet(set) => set.allocated(),
+            Object::Hash(hash) => hash.allocated(),
+            Object::Stream(stream) => stream.allocated(),
+        }
+    }
+
+    /// Elements, fields or entries: what freeing it costs.
+    pub fn elements(&self) -> usize {
+        match self {
+            Object::List(list) => list.len(),
+            Object::Set(set) => set.len(),
+            Object::SortedSet(set) => set.len(),
+            Object::Hash(hash) => hash.len(),
+            Object::Stream(stream) => stream.len(),
+        }
     }
 }
 

@@ -566,6 +566,7 @@ pub(super) fn caller(conn: &Conn) -> Caller {
         db: conn.session.db as u8,
         protocol: conn.session.protocol,
         touch: !conn.session.no_touch,
+        may_wait: false,
     }
 }
 

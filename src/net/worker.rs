@@ -11,7 +11,7 @@ use crate::resp::Span;
 use crate::route::{Batch, Mailboxes};
 use crate::rt::{Bells, Handler, Io, Peer, Socket, Token};
 use crate::session::Session;
-use crate::shard::{Access, Settings, Shard, SlotTable};
+use crate::shard::{Access, Encodings, Settings, Shard, SlotTable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -89,6 +89,24 @@ pub fn shard_settings(config: &Values) -> Settings {
         },
         expire_effort: config.active_expire_effort,
         lazy_flush: config.lazyfree_lazy_user_flush,
+        lazy_del: config.lazyfree_lazy_user_del,
+        encodings: encodings(config),
+    }
+}
+
+fn encodings(config: &Values) -> Encodings {
+    Encodings {
+        hash_max_listpack_entries: config.hash_max_listpack_entries as usize,
+        hash_max_listpack_value: config.hash_max_listpack_value as usize,
+        list_max_listpack_size: config.list_max_listpack_size,
+        set_max_intset_entries: config.set_max_intset_entries as usize,
+        set_max_listpack_entries: config.set_max_listpack_entries as usize,
+        set_max_listpack_value: config.set_max_listpack_value as usize,
+        zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
+        zset_max_listpack_value: config.zset_max_listpack_value as usize,
+        hll_sparse_max_bytes: config.hll_sparse_max_bytes as usize,
+        stream_node_max_bytes: config.stream_node_max_bytes as usize,
+        stream_node_max_entries: config.stream_node_max_entries as usize,
     }
 }
 

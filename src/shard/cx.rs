@@ -1,7 +1,9 @@
 //! What a command's handler may touch.
 
 use super::{Keys, Settings};
+use crate::data::Type;
 use crate::resp::Encoder;
+use std::ops::Range;
 
 /// The context of one command on one shard: the keys, the reply, and nothing else.
 ///
@@ -13,6 +15,33 @@ pub struct Cx<'a> {
     pub random: &'a mut fastrand::Rng,
     /// The command's full name in lower case, for error texts.
     pub name: &'static str,
+    /// Whether the client may be kept waiting: not inside a transaction or a script, where a
+    /// blocking command answers at once that there is nothing.
+    pub may_wait: bool,
+    /// Set by a handler that has found nothing and has written no reply: the client waits.
+    pub wait: Option<Wait>,
+}
+
+/// What a blocking command waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// Milliseconds since the epoch; for ever without.
+    pub until: Option<i64>,
+    /// The arguments that are the keys to wait for.
+    pub keys: Range<usize>,
+    /// What a key must hold to be of use.
+    pub kind: Type,
+    /// The request with which to try again, if it is another one than the first (XREAD's `$`).
+    pub retry: Option<Vec<Vec<u8>>>,
+    /// What the client is told when the time is up, which a handler knows best.
+    pub timed_out: TimedOut,
+}
+
+/// The reply to a client that has waited in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimedOut {
+    NullArray,
+    Null,
 }
 
 impl Cx<'_> {

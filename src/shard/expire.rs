@@ -172,7 +172,7 @@ impl Keyspace {
 mod tests {
     use super::*;
     use crate::metrics::ShardStats;
-    use crate::shard::{Access, Expiry, Settings};
+    use crate::shard::{Access, Encodings, Expiry, Settings};
     use std::sync::Arc;
 
     fn shard() -> Shard {
@@ -181,6 +181,8 @@ mod tests {
             access: Access::Lru,
             expire_effort: 1,
             lazy_flush: false,
+            lazy_del: false,
+            encodings: Encodings::default(),
         };
         Shard::new(0, 7, settings, Arc::new(ShardStats::new(1, 16)))
     }

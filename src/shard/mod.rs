@@ -13,7 +13,7 @@ mod watch;
 mod watching;
 
 pub use access::Access;
-pub use cx::Cx;
+pub use cx::{Cx, TimedOut, Wait};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Parcel, Tables};
 pub use slot::{SLOTS, SlotTable, slot_of};
@@ -32,6 +32,47 @@ pub struct Settings {
     pub expire_effort: u32,
     /// `lazyfree-lazy-user-flush`: a flush that names no mode is ASYNC.
     pub lazy_flush: bool,
+    /// `lazyfree-lazy-user-del`: DEL works as UNLINK.
+    pub lazy_del: bool,
+    pub encodings: Encodings,
+}
+
+/// Up to where collections are packed; the options' names say what of each is meant. Counts,
+/// and lengths in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Encodings {
+    pub hash_max_listpack_entries: usize,
+    pub hash_max_listpack_value: usize,
+    /// Elements when positive, else -1 to -5 for 4 to 64 kB.
+    pub list_max_listpack_size: i32,
+    pub set_max_intset_entries: usize,
+    pub set_max_listpack_entries: usize,
+    pub set_max_listpack_value: usize,
+    pub zset_max_listpack_entries: usize,
+    pub zset_max_listpack_value: usize,
+    pub hll_sparse_max_bytes: usize,
+    /// 0 is no limit, here and below.
+    pub stream_node_max_bytes: usize,
+    pub stream_node_max_entries: usize,
+}
+
+impl Default for Encodings {
+    /// As the options' defaults.
+    fn default() -> Encodings {
+        Encodings {
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            list_max_listpack_size: -2,
+            set_max_intset_entries: 512,
+            set_max_listpack_entries: 128,
+            set_max_listpack_value: 64,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+            hll_sparse_max_bytes: 3000,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
+        }
+    }
 }
 
 /// Entries of a flushed database that are freed between two looks at the clock.

@@ -1,0 +1,5 @@
+//! Geo indexes.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];

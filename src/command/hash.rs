@@ -1,0 +1,5 @@
+//! Hashes.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];

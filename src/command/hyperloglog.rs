@@ -1,0 +1,5 @@
+//! HyperLogLog.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,5 @@
+//! Lists.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];

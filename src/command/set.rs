@@ -1,0 +1,5 @@
+//! Sets.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];

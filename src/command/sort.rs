@@ -1,0 +1,5 @@
+//! SORT.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,5 @@
+//! Sorted sets.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,5 @@
+//! Streams.
+
+use super::spec::*;
+
+pub const COMMANDS: &[Command] = &[];
