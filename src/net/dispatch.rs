@@ -5,15 +5,16 @@
 //! instead of one after the other.
 
 use super::conn::{Conn, KEPT_BUFFER};
+use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    Caller, Command, CommandId, InMulti, KeyShape, Merge, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run,
+    Caller, Command, CommandId, InMulti, KeyShape, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run,
     Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Span, Step};
-use crate::route::{Batch, Merging};
+use crate::route::Batch;
 use crate::rt::{Io, Token};
 use bytes::Buf;
 
@@ -339,9 +340,7 @@ impl Worker {
     ) {
         let caller = caller(conn);
         conn.traffic.note(owner, self.index, self.slots.shards());
-        let here = owner == self.index
-            && conn.put_off == 0
-            && !self.gathers.is_held(self.shared.env.registry.command(id), args);
+        let here = owner == self.index && conn.put_off == 0 && !self.is_barred(id, false, args);
         if here {
             return self.run_here(conn, id, args, hash);
         }
@@ -402,73 +401,26 @@ impl Worker {
                 return self.reply_to_command(conn, |out| out.error(&error));
             }
         };
-        let shards = self.slots.shards();
         let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
         let first = owners.next();
         let together = owners.all(|owner| Some(owner) == first);
         match command.spread {
-            Spread::EveryShard { merge, .. } if shards > 1 => {
-                let parts = (0..shards).map(|shard| (shard, args.iter()));
-                self.split(token, conn, id, merge, parts);
+            Spread::EveryShard { .. } if self.slots.shards() > 1 => {
+                let tour = self.tour_of_all(token, conn, id, args);
+                self.begin_tour(io, conn, tour);
             }
-            Spread::Cursor if shards > 1 => self.begin_scan(token, conn, id, args),
+            Spread::Cursor if self.slots.shards() > 1 => self.begin_scan(token, conn, id, args),
             _ if together => {
                 self.run_on(token, conn, id, first.unwrap_or(self.index), args, None);
             }
-            Spread::PerKey { merge, .. } if evenly_spaced(&indexes, args.len()) => {
-                let parts = indexes.iter().enumerate().map(|(n, &at)| {
-                    let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);
-                    let own = args.iter().take(1);
-                    let words = own.chain(args.range(at as usize, end).iter());
-                    (self.slots.owner_of(args.at(at as usize)), words)
-                });
-                let parts: Vec<_> = parts.collect();
-                self.split(token, conn, id, merge, parts.into_iter());
+            Spread::PerKey { .. } if evenly_spaced(&indexes, args.len()) => {
+                let mut tour = Tour::new(self.index, token, conn.session.protocol);
+                self.add_parts(&mut tour, id, caller(conn), args, &indexes);
+                self.begin_tour(io, conn, tour);
             }
             // Not as many arguments as the keys need: the command says so itself.
             Spread::PerKey { .. } => self.run_on(token, conn, id, self.index, args, None),
             _ => self.begin_gather(io, token, conn, id, args, &indexes),
-        }
-    }
-
-    /// Runs the parts of a command, each on its shard; their replies are merged in order.
-    fn split<'a, W: Iterator<Item = &'a [u8]>>(
-        &mut self,
-        token: Token,
-        conn: &mut Conn,
-        id: CommandId,
-        merge: Merge,
-        parts: impl Iterator<Item = (usize, W)>,
-    ) {
-        let caller = caller(conn);
-        let silent = !conn.session.take_reply();
-        let mut merging = Box::new(Merging::new(merge, caller.protocol, silent));
-        let mut local = self.batch(self.index, token);
-        for (owner, words) in parts {
-            merging.parts.push(owner as u16);
-            match owner == self.index {
-                true => local.push_words(id, true, caller, words),
-                false => self.append(token, conn, owner, |batch| {
-                    batch.push_words(id, true, caller, words);
-                }),
-            }
-        }
-        match local.is_empty() {
-            true => self.keep_batch(local),
-            // Behind what this connection has had put off, or held back by a gathering command.
-            false if conn.put_off > 0 || self.gathers.holds_any() => {
-                conn.put_off += 1;
-                self.gathers.put_off(local);
-            }
-            false => {
-                self.run_batch(&mut local);
-                merging.local = Some((self.index as u16, local));
-            }
-        }
-        conn.queue.push_merging(merging);
-        conn.drain(&mut self.shard.random);
-        if conn.output_len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
-            conn.kill_now = true;
         }
     }
 
@@ -488,7 +440,7 @@ impl Worker {
         if owner == self.index {
             // What this shard has held back from its own connection waits here, not in a queue.
             conn.put_off += 1;
-            self.gathers.put_off(batch);
+            self.line.put_off(batch);
             return;
         }
         self.hold_back(token, conn, owner);
@@ -556,7 +508,7 @@ fn keep_query(conn: &mut Conn, bytes: &[u8]) {
 }
 
 /// Whether each key has as many arguments of its own as the others.
-fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
+pub(super) fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
     let step = indexes.get(1).map_or(1, |second| second - indexes[0]) as usize;
     indexes.last().is_none_or(|&last| last as usize + step == len)
 }

@@ -13,29 +13,19 @@
 //!      │── Return(entries) ─────> │ ────────────────> lets go, runs what waited
 //! ```
 //!
-//! A held key is out of sight: whatever touches it waits at its owner, in order, and so does what
-//! sees all keys. All keys are held before the command runs, so it is atomic.
-//!
-//! Who waits at a shard, waits there in one line, loans and batches alike. A loan overtakes neither
-//! requests of its own connection nor anybody who waits for one of its keys, and a batch overtakes
-//! none of its own connection. So a connection's requests take effect in their order, and nobody
-//! starves.
-//!
-//! Nobody waits in a circle: everybody asks the shards in the same order, so who holds keys of a
-//! shard waits only at later ones, and who waits at a shard waits for holders there, or for
-//! those before it in the line.
+//! A held key is out of sight: whatever touches it waits at its owner, in order (see `line`), and so
+//! does what sees all keys. All keys are held before the command runs, so it is atomic.
 
 use super::conn::Conn;
 use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
-use crate::command::{Caller, Command, CommandId, Run, Spread, execute};
+use crate::command::{Caller, CommandId, Run, execute};
 use crate::resp::Args;
-use crate::route::{Batch, Kind};
 use crate::rt::{Io, Token};
-use crate::shard::{Parcel, Tables};
+use crate::shard::{Intent, Parcel, Tables};
 use smallvec::SmallVec;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Keys of one shard, or all of them, on loan to another.
 pub struct Loan {
@@ -45,6 +35,10 @@ pub struct Loan {
     token: Token,
     gather: u64,
     parcel: Parcel,
+    /// What it wants of the keys in the parcel.
+    pub intents: SmallVec<[Intent; 4]>,
+    /// What it holds at the owner, once it is granted.
+    hold: u32,
     whole: bool,
     /// All keys, when the owner is another shard.
     pub tables: Option<Tables>,
@@ -63,6 +57,11 @@ impl Loan {
 
     pub fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// Who borrows: the shard and its connection.
+    pub fn connection(&self) -> (usize, Option<Token>) {
+        (self.borrower, Some(self.token))
     }
 }
 
@@ -86,87 +85,16 @@ struct Gather {
     borrowed: Loans,
 }
 
-/// What waits for keys that are out on loan.
-enum Waiter {
-    Batch(Box<Batch>),
-    Loan(Box<Loan>),
-}
-
-/// What those stand for who go on waiting, against those behind them in the line.
-#[derive(Default)]
-struct Ahead {
-    /// By their hashes: two keys with the same one only wait for each other needlessly.
-    keys: HashSet<u64>,
-    /// Somebody waits for all keys.
-    all: bool,
-    /// Connections that have requests here, by their shard.
-    connections: HashSet<(usize, Option<Token>)>,
-}
-
-/// One shard's side of all gathering: what it holds for others and what it gathers itself.
+/// What one shard gathers.
 #[derive(Default)]
 pub struct Gathers {
-    /// Not empty while all keys are held.
-    held: HashSet<Box<[u8]>, ahash::RandomState>,
-    all: bool,
-    /// Those who were tried and must wait, in the order of their arrival.
-    waiting: Vec<Waiter>,
-    /// Those who have come since.
-    arrived: Vec<Waiter>,
     gathers: HashMap<u64, Gather>,
     next: u64,
-    /// Something was let go or put off since the waiting were tried last.
-    retry: bool,
 }
 
 impl Gathers {
-    pub fn holds_any(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// Whether nothing is held, put off or gathered.
     pub fn is_idle(&self) -> bool {
-        self.held.is_empty() && !self.has_line() && self.gathers.is_empty()
-    }
-
-    /// Whether somebody waits, so that whoever comes stands behind.
-    pub fn has_line(&self) -> bool {
-        !self.waiting.is_empty() || !self.arrived.is_empty()
-    }
-
-    /// Whether a request would see a key that is out on loan.
-    pub fn is_held(&self, command: &Command, args: &Args) -> bool {
-        if self.held.is_empty() {
-            return false;
-        }
-        match command.spread {
-            _ if self.all => true,
-            Spread::EveryShard { .. } | Spread::Cursor => true,
-            // A part may have fewer arguments than its command; any of them may be a key.
-            _ => args.iter().skip(1).any(|word| self.held.contains(word)),
-        }
-    }
-
-    /// Puts a batch at the end of the line.
-    pub fn put_off(&mut self, batch: Box<Batch>) {
-        self.arrived.push(Waiter::Batch(batch));
-        self.retry = true;
-    }
-
-    pub fn holds(&self, key: &[u8]) -> bool {
-        self.all || self.held.contains(key)
-    }
-
-    pub fn holds_all(&self) -> bool {
-        self.all
-    }
-
-    /// Whether a loan must wait for keys that are held.
-    fn holds_one_of(&self, loan: &Loan) -> bool {
-        match loan.whole {
-            true => self.holds_any(),
-            false => self.all || loan.parcel.keys.iter().any(|key| self.held.contains(key)),
-        }
+        self.gathers.is_empty()
     }
 }
 
@@ -223,11 +151,15 @@ impl Worker {
         let loan = |(owner, mut keys): (usize, Vec<Box<[u8]>>)| {
             keys.sort_unstable();
             keys.dedup();
+            let keyspace = &self.shard.keyspace;
+            let intent = |key: &Box<[u8]>| Intent { hash: keyspace.hash(key), exclusive: true };
             Box::new(Loan {
                 borrower,
                 owner,
                 token,
                 gather,
+                intents: keys.iter().map(intent).collect(),
+                hold: 0,
                 parcel: Parcel::new(keys),
                 whole,
                 tables: None,
@@ -259,20 +191,25 @@ impl Worker {
     }
 
     fn lend_or_wait(&mut self, io: &mut dyn Io, loan: Box<Loan>, conn: Option<&mut Conn>) {
-        if self.gathers.has_line() || self.gathers.holds_one_of(&loan) {
-            self.gathers.arrived.push(Waiter::Loan(loan));
-            self.gathers.retry = true;
-            return;
+        if self.line.is_waited_in() || !self.can_lend(&loan) {
+            return self.line.stand_loan(loan);
         }
         self.grant(io, loan, conn);
     }
 
-    fn grant(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
-        if loan.whole {
-            self.gathers.all = true;
-            self.gathers.held.insert(Box::default());
-        } else {
-            self.gathers.held.extend(loan.parcel.keys.iter().cloned());
+    /// Whether nobody holds what a loan wants.
+    pub(super) fn can_lend(&self, loan: &Loan) -> bool {
+        let intents = &self.line.intents;
+        match loan.whole {
+            true => intents.is_empty(),
+            false => loan.intents.iter().all(|&intent| !intents.bars(intent)),
+        }
+    }
+
+    pub(super) fn grant(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
+        match loan.whole {
+            true => self.line.intents.hold_all(),
+            false => loan.hold = self.line.intents.hold(loan.intents.clone(), None),
         }
         let (keyspace, now) = (&mut self.shard.keyspace, self.now);
         loan.dirty = loan.watcher.is_some_and(|client| keyspace.unwatch(client, now));
@@ -377,7 +314,10 @@ impl Worker {
                 continue;
             }
             let owner = loan.owner;
-            self.mail.push(owner, Message::Return(loan));
+            match loan.whole {
+                true => self.mail.push(owner, Message::Return(loan)),
+                false => self.mail.push_quietly(owner, Message::Return(loan)),
+            }
         }
     }
 
@@ -391,93 +331,6 @@ impl Worker {
     }
 
     fn let_go(&mut self, loan: &Loan) {
-        if loan.whole {
-            self.gathers.all = false;
-            self.gathers.held.clear();
-        }
-        for key in &loan.parcel.keys {
-            self.gathers.held.remove(key);
-        }
-        self.gathers.retry = true;
-    }
-
-    /// Tries again what waited for held keys, in the order of arrival: once a turn, all together.
-    pub(super) fn retry_waiting(&mut self, io: &mut dyn Io) {
-        while std::mem::take(&mut self.gathers.retry) {
-            let mut line = std::mem::take(&mut self.gathers.waiting);
-            line.append(&mut self.gathers.arrived);
-            let mut ahead = Ahead::default();
-            for waiter in line {
-                let left = match waiter {
-                    Waiter::Batch(batch) => self.retry_batch(io, batch, &mut ahead),
-                    Waiter::Loan(loan) => self.retry_loan(io, loan, &mut ahead),
-                };
-                self.gathers.waiting.extend(left);
-            }
-        }
-    }
-
-    /// Runs a batch, or gives it back because it must wait on.
-    fn retry_batch(
-        &mut self,
-        io: &mut dyn Io,
-        mut batch: Box<Batch>,
-        ahead: &mut Ahead,
-    ) -> Option<Waiter> {
-        let connection = (batch.origin, batch.connection);
-        if !ahead.connections.contains(&connection) {
-            if self.run_batch(&mut batch) {
-                self.send_back(io, batch);
-                return None;
-            }
-            ahead.connections.insert(connection);
-            self.stand_for(&batch, ahead);
-        }
-        Some(Waiter::Batch(batch))
-    }
-
-    /// Notes what a batch that goes on waiting stands for.
-    fn stand_for(&self, batch: &Batch, ahead: &mut Ahead) {
-        let keyspace = &self.shard.keyspace;
-        let requests = match batch.kind {
-            // The others cannot be met before this one.
-            Kind::Requests => batch.done()..batch.done() + 1,
-            _ => 0..batch.len(),
-        };
-        for at in requests {
-            let (request, args) = batch.request(at);
-            match self.shared.env.registry.command(request.id).spread {
-                Spread::EveryShard { .. } | Spread::Cursor => ahead.all = true,
-                // The name is no key, but what keeps the watched keys has none.
-                _ => ahead.keys.extend(args.iter().map(|word| keyspace.hash(word))),
-            }
-        }
-        if let Kind::Block { watcher: Some(client), .. } = batch.kind {
-            let watched = keyspace.watched_by(client);
-            ahead.keys.extend(watched.iter().map(|(_, key)| keyspace.hash(key)));
-        }
-    }
-
-    /// Grants a loan, or gives it back because it must wait on.
-    fn retry_loan(
-        &mut self,
-        io: &mut dyn Io,
-        loan: Box<Loan>,
-        ahead: &mut Ahead,
-    ) -> Option<Waiter> {
-        let keyspace = &self.shard.keyspace;
-        let is_wanted = |key: &[u8]| ahead.keys.contains(&keyspace.hash(key));
-        let waits = ahead.all
-            || (loan.whole && !ahead.keys.is_empty())
-            || ahead.connections.contains(&(loan.borrower, Some(loan.token)))
-            || loan.parcel.keys.iter().any(|key| is_wanted(key))
-            || self.gathers.holds_one_of(&loan);
-        if waits {
-            ahead.keys.extend(loan.parcel.keys.iter().map(|key| keyspace.hash(key)));
-            ahead.all |= loan.whole;
-            return Some(Waiter::Loan(loan));
-        }
-        self.grant(io, loan, None);
-        None
+        self.release((!loan.whole).then_some(loan.hold));
     }
 }

@@ -4,9 +4,10 @@ use super::conn::Conn;
 use super::dispatch::regulate;
 use super::gather::Loan;
 use super::operation::{Answer, Question};
+use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{KeyShape, Run, Spread, execute};
-use crate::route::{Batch, Kind};
+use crate::route::{Batch, Kind, Request};
 use crate::rt::{Io, Socket, Token};
 use smallvec::SmallVec;
 
@@ -34,6 +35,12 @@ pub enum Message {
     Lent(Box<Loan>),
     /// The entries come back.
     Return(Box<Loan>),
+    /// Runs its part and goes on.
+    Visit(Box<Tour>),
+    /// Has run all its parts.
+    Toured(Box<Tour>),
+    /// What a tour held here is let go; without a number it held all keys.
+    Release(Option<u32>),
 }
 
 /// Requests of a batch that are looked up ahead.
@@ -73,16 +80,19 @@ impl Worker {
             Message::Lend(loan) => self.lend(io, loan),
             Message::Lent(loan) => self.lent(io, loan),
             Message::Return(loan) => self.take_back(loan),
+            Message::Visit(tour) => self.take_in(io, tour, None),
+            Message::Toured(tour) => self.toured(io, tour, None),
+            Message::Release(hold) => self.release(hold),
         }
     }
 
     pub(super) fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
-        if self.gathers.has_line() {
-            return self.gathers.put_off(batch);
+        if self.line.is_waited_in() {
+            return self.line.put_off(batch);
         }
         match self.run_batch(&mut batch) {
             true => self.send_back(io, batch),
-            false => self.gathers.put_off(batch),
+            false => self.line.put_off(batch),
         }
     }
 
@@ -93,40 +103,49 @@ impl Worker {
             Kind::Block { .. } => return self.run_block(batch),
             Kind::Watch { .. } | Kind::Unwatch { .. } => return self.run_watch(batch),
         }
-        let registry = &self.shared.env.registry;
         let hashes = self.prefetch_batch(batch);
-        let hard_limit = self.limits.output.hard as usize;
         for index in batch.done()..batch.len() {
-            let (request, args, out) = batch.split(index);
-            let command = registry.command(request.id);
-            if self.gathers.is_held(command, &args) {
+            let (Request { id, part, .. }, args) = batch.request(index);
+            if self.is_barred(id, part, &args) {
                 return false;
             }
-            let handler = match (command.spread, command.run) {
-                (Spread::PerKey { part, .. } | Spread::EveryShard { part, .. }, _)
-                    if request.part =>
-                {
-                    part
-                }
-                (_, Run::Shard(handler)) => handler,
-                (_, Run::Session(_) | Run::Container) => {
-                    unreachable!("only commands on keys travel")
-                }
-            };
-            // A client that is owed more than its limit is closed at its own shard; the rest of
-            // its requests would only add to it.
-            if hard_limit == 0 || out.len() <= hard_limit {
-                let (id, caller, now) = (request.id, request.caller, self.now);
-                if let Some(&Some((at, hash))) = hashes.get(index) {
-                    self.shard.keyspace.remember(args.at(at as usize), hash);
-                }
-                execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
-            } else {
-                batch.overflowed = true;
+            if let Some(&Some((at, hash))) = hashes.get(index) {
+                self.shard.keyspace.remember(args.at(at as usize), hash);
             }
+            self.run_request(batch, index, self.now);
             batch.end_reply();
         }
         true
+    }
+
+    /// Runs one request of a batch, whoever holds its keys.
+    pub(super) fn run_request(&mut self, batch: &mut Batch, index: usize, now: i64) {
+        let hard_limit = self.limits.output.hard as usize;
+        let registry = &self.shared.env.registry;
+        let whole = batch.kind != Kind::Requests;
+        let (Request { id, part, caller, .. }, args, out) = batch.split(index);
+        let command = registry.command(id);
+        let handler = match (command.spread, command.run) {
+            (
+                Spread::PerKey { part: handler, .. } | Spread::EveryShard { part: handler, .. },
+                _,
+            ) if part => handler,
+            (_, Run::Shard(handler)) => handler,
+            (_, Run::Session(_) | Run::Container) => {
+                unreachable!("only commands on keys travel")
+            }
+        };
+        // A client that is owed more than its limit is closed at its own shard; the rest of its
+        // requests would only add to it. What is one thing is done whole all the same.
+        let start = out.len();
+        let overflowed = hard_limit > 0 && start > hard_limit;
+        if whole || !overflowed {
+            execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+        }
+        if overflowed {
+            out.truncate(start);
+            batch.overflowed = true;
+        }
     }
 
     /// Brings what the first requests will look up on its way to the cache. Answers, by request,
@@ -187,6 +206,9 @@ impl Worker {
                 conn.drain(&mut self.shard.random);
                 while let Some(batch) = conn.queue.recycle() {
                     self.keep_batch(batch);
+                }
+                if conn.queue.is_empty() {
+                    self.begin_waiting_tour(io, &mut conn);
                 }
                 if conn.far_ahead {
                     regulate(io, token, &mut conn);

@@ -2,6 +2,7 @@
 
 use super::conn::Conn;
 use super::mail::Message;
+use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
     ClientsAnswer, ClientsRequest, CommandId, Run, execute, scan_cursor_join, scan_cursor_split,
@@ -18,6 +19,8 @@ pub enum Operation {
     Scanning(Box<Scanning>),
     /// A command gathers its keys on this shard.
     Gathering,
+    /// A command or block is on tour, or begins when all earlier requests are done.
+    Touring(Option<Box<Tour>>),
 }
 
 /// What is asked of every shard.
@@ -165,14 +168,14 @@ impl Worker {
             let (id, shard) = (scanning.id, scanning.shard);
             let caller = super::dispatch::caller(conn);
             let words = scanning.words.iter().map(Vec::as_slice);
-            if shard != self.index || self.gathers.holds_any() || conn.put_off > 0 {
+            if shard != self.index || !self.line.is_free() || conn.put_off > 0 {
                 let mut batch = self.batch(shard, token);
                 batch.operation = true;
                 batch.push_words(id, false, caller, words);
                 match shard == self.index {
                     true => {
                         conn.put_off += 1;
-                        self.gathers.put_off(batch);
+                        self.line.put_off(batch);
                     }
                     false => self.mail.push(shard, Message::Run(batch)),
                 }

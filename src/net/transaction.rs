@@ -19,12 +19,13 @@ use super::conn::Conn;
 use super::gather::Loans;
 use super::worker::Worker;
 use crate::command::{
-    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, Merge, Run, Spread, Unknown, execute,
+    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, Merge, Run, Spread, Unknown,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::route::{Batch, Kind, Merging};
 use crate::rt::{Io, Token};
+use crate::shard::Intent;
 use std::collections::HashSet;
 
 /// Where the requests of a block must run.
@@ -168,6 +169,15 @@ impl Worker {
         {
             return self.send_block(io, token, conn, owner, queue, watcher);
         }
+        if watcher.is_none()
+            && !place.everywhere
+            && !place.here
+            && let Some(tour) = self.squash(token, conn, &queue)
+        {
+            conn.session.multi = None;
+            self.keep_batch(queue);
+            return self.begin_tour(io, conn, tour);
+        }
         let keys = self.keys_of(&queue, &transaction);
         let watched_on = std::mem::take(&mut transaction.watched_on);
         transaction.queue = Some(queue);
@@ -253,7 +263,7 @@ impl Worker {
         let owner = batch.owner;
         if owner == self.index {
             conn.put_off += 1;
-            return self.gathers.put_off(batch);
+            return self.line.put_off(batch);
         }
         self.flush_batches();
         self.hold_back(token, conn, owner);
@@ -337,25 +347,30 @@ impl Worker {
         }
     }
 
-    /// Whether a block would see a key that is out on loan.
+    /// Whether a block would see a key that is held.
     pub(super) fn block_must_wait(&self, batch: &Batch) -> bool {
-        if !self.gathers.holds_any() {
+        if self.line.is_free() {
             return false;
         }
         // Those who watch may be away with the keys.
-        if self.gathers.holds_all() {
+        if self.line.intents.holds_all() {
             return true;
         }
-        let registry = &self.shared.env.registry;
-        let held = |at| {
+        let barred = |at| {
             let (request, args) = batch.request(at);
-            self.gathers.is_held(registry.command(request.id), &args)
+            self.is_barred(request.id, false, &args)
         };
         let watched = match batch.kind {
             Kind::Block { watcher: Some(client), .. } => self.shard.keyspace.watched_by(client),
             _ => &[],
         };
-        (0..batch.len()).any(held) || watched.iter().any(|(_, key)| self.gathers.holds(key))
+        (0..batch.len()).any(barred) || watched.iter().any(|(_, key)| self.is_being_changed(key))
+    }
+
+    /// Whether a transaction that is under way may have changed a key, or will.
+    fn is_being_changed(&self, key: &[u8]) -> bool {
+        let hash = self.shard.keyspace.hash(key);
+        self.line.intents.bars(Intent { hash, exclusive: false })
     }
 
     /// Runs a block for another shard's connection; `false` when it must wait.
@@ -371,27 +386,8 @@ impl Worker {
             true => out.null_array(),
             false => out.array(requests),
         }
-        let registry = &self.shared.env.registry;
-        let hard_limit = self.limits.output.hard as usize;
         for at in 0..if changed { 0 } else { requests } {
-            let (request, args, out) = batch.split(at);
-            let Run::Shard(handler) = registry.command(request.id).run else { continue };
-            let (start, now) = (out.len(), self.now);
-            execute(
-                registry,
-                &mut self.shard,
-                (request.id, handler),
-                args,
-                request.caller,
-                now,
-                out,
-            );
-            // A client that is owed too much is closed at its own shard; the rest of its block runs
-            // all the same, since a block is done whole.
-            if hard_limit > 0 && start > hard_limit {
-                out.truncate(start);
-                batch.overflowed = true;
-            }
+            self.run_request(batch, at, self.now);
         }
         batch.end_reply();
         true
@@ -402,7 +398,7 @@ impl Worker {
         match batch.kind {
             Kind::Watch { client } => {
                 let (request, args) = batch.request(0);
-                if args.iter().any(|key| self.gathers.holds(key)) {
+                if args.iter().any(|key| self.is_being_changed(key)) {
                     return false;
                 }
                 let db = request.caller.db as usize;
@@ -410,7 +406,7 @@ impl Worker {
                 args.iter().for_each(|key| keys.watch(client, key));
             }
             // Those who watch are away with the keys.
-            Kind::Unwatch { .. } if self.gathers.holds_all() => return false,
+            Kind::Unwatch { .. } if self.line.intents.holds_all() => return false,
             Kind::Unwatch { client } => drop(self.shard.keyspace.unwatch(client, self.now)),
             _ => return false,
         }

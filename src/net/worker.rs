@@ -4,6 +4,7 @@ use super::conn::{Conn, KEPT_BUFFER};
 use super::cron::Background;
 use super::dispatch::Planned;
 use super::gather::Gathers;
+use super::line::Line;
 use super::mail::Message;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, ProtectedAction, Values};
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub struct Shared {
     pub env: Env,
     pub bells: Bells,
+    /// All shards hash keys alike, by a secret.
+    pub key_seed: u64,
     /// The id that the next client gets.
     pub next_client: AtomicU64,
     /// Connections of all shards, against `maxclients`.
@@ -135,6 +138,7 @@ pub struct Worker {
     pub(super) planned: Vec<Planned>,
     pub(super) spans: Vec<Span>,
     pub(super) gathers: Gathers,
+    pub(super) line: Line,
     /// Connections that are not read from because the queue to a shard is full.
     pub(super) held_back: Vec<Token>,
     /// Milliseconds since the epoch, as of this turn.
@@ -163,6 +167,7 @@ impl Worker {
             planned: Vec::new(),
             spans: Vec::new(),
             gathers: Gathers::default(),
+            line: Line::default(),
             held_back: Vec::new(),
             now: 0,
             background: Background::default(),
@@ -223,7 +228,10 @@ impl Worker {
     /// Whether nothing is under way: no keys are on loan, no request waits, all replies are out.
     pub fn is_idle(&self) -> bool {
         let conns = || self.conns.iter().flatten().map(|(_, conn)| conn);
-        self.gathers.is_idle() && !self.mail.has_waiting() && conns().all(|conn| conn.is_quiet())
+        self.gathers.is_idle()
+            && self.line.is_idle()
+            && !self.mail.has_waiting()
+            && conns().all(|conn| conn.is_quiet())
     }
 
     /// How many clients watch keys of this shard.
@@ -348,7 +356,7 @@ impl Worker {
         while let Some(token) = self.dirty.pop() {
             self.settle(io, token);
         }
-        self.mail.flush(|shard| io.ring(shard));
+        self.mail.flush(|shard, urgent| io.ring(shard, urgent));
     }
 }
 
@@ -427,7 +435,8 @@ impl Handler for Worker {
             return None;
         }
         let bell = &self.shared.bells[self.index];
-        bell.arm();
+        // Who waits for held keys is to hear at once that they are let go.
+        bell.arm(self.line.is_waited_in());
         if self.mail.has_mail() {
             bell.disarm();
             return None;

@@ -177,12 +177,19 @@ impl Batch {
         self.ends.push(self.replies.len());
     }
 
+    /// The reply to one of the requests that have run.
+    pub fn reply(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.replies[start..self.ends[index]]
+    }
+
     /// The next reply that has not been handed out, at the origin.
     pub fn next_reply(&mut self) -> Option<&[u8]> {
-        let end = *self.ends.get(self.next)?;
-        let start = if self.next == 0 { 0 } else { self.ends[self.next - 1] };
+        if self.is_spent() {
+            return None;
+        }
         self.next += 1;
-        Some(&self.replies[start..end])
+        Some(self.reply(self.next - 1))
     }
 
     /// Whether all replies have been handed out.

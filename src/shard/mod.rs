@@ -6,6 +6,7 @@
 mod access;
 mod cx;
 mod expire;
+mod intents;
 mod keyspace;
 mod lend;
 mod slot;
@@ -14,6 +15,7 @@ mod watching;
 
 pub use access::Access;
 pub use cx::{Cx, TimedOut, Wait};
+pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Parcel, Tables};
 pub use slot::{SLOTS, SlotTable, slot_of};
