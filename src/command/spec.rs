@@ -81,6 +81,9 @@ pub const PROTECTED: Flags = Flags(1 << 20);
 /// To clients a plain command that reads its own words: COMMAND lists no subcommands, and a wrong
 /// one gets another error.
 pub const PLAIN: Flags = Flags(1 << 21);
+/// A client that waits is served with all its keys at hand, also those that are not ready: an
+/// absent one would matter.
+pub const SERVED_WHOLE: Flags = Flags(1 << 22);
 
 /// Where a command's keys begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +206,9 @@ pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
 /// How a request uses its keys: the flags that stand in place of `variable_flags`.
 pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
 
+/// The command that puts back what a request has taken, by its encoded reply.
+pub type UndoFn = fn(&Args, &[u8]) -> Option<Vec<Vec<u8>>>;
+
 /// What runs a command.
 #[derive(Clone, Copy)]
 pub enum Run {
@@ -275,6 +281,8 @@ pub struct Command {
     /// Since when it is deprecated and what replaces it.
     pub deprecated: Option<(&'static str, &'static str)>,
     pub subcommands: &'static [Command],
+    /// For what takes something away for a client that waits.
+    pub undo: Option<UndoFn>,
 }
 
 /// A command that runs on a shard.
@@ -303,6 +311,7 @@ pub const fn shard(
         syntax: "",
         deprecated: None,
         subcommands: &[],
+        undo: None,
     }
 }
 
@@ -334,6 +343,11 @@ impl Command {
 
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
+        self
+    }
+
+    pub const fn undo(mut self, undo: UndoFn) -> Command {
+        self.undo = Some(undo);
         self
     }
 

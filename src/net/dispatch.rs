@@ -8,8 +8,8 @@ use super::conn::{Conn, KEPT_BUFFER};
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    Caller, Command, CommandId, InMulti, KeyShape, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run,
-    Spread, Unknown, execute,
+    BLOCKING, Caller, Command, CommandId, InMulti, KeyShape, NO_AUTH, NO_MULTI, PLAIN, PROTECTED,
+    Run, Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
@@ -123,7 +123,7 @@ impl Worker {
             self.prefetch(conn, &planned);
             let mut stopped_at = None;
             for plan in &planned {
-                if conn.is_held() {
+                if conn.is_held() || (self.pause.is_on() && self.holds_up(token, conn, plan)) {
                     stopped_at = Some(plan.start as usize);
                     break;
                 }
@@ -252,6 +252,18 @@ impl Worker {
         hashes().for_each(|hash| self.shard.keyspace.prefetch_entry(db, hash));
     }
 
+    /// Has a request wait for the end of a pause, if it must.
+    #[cold]
+    fn holds_up(&mut self, token: Token, conn: &mut Conn, plan: &Planned) -> bool {
+        let Ok(id) = plan.found else { return false };
+        let command = self.shared.env.registry.command(id);
+        let paused = self.is_paused_for(conn, command);
+        if paused {
+            self.hold(token, conn);
+        }
+        paused
+    }
+
     fn run(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, args: Args, plan: &Planned) {
         conn.session.commands += 1;
         self.shard.stats.commands_processed.add(1);
@@ -277,6 +289,9 @@ impl Worker {
             Run::Shard(_) | Run::Container => {
                 conn.session.last_command = command.name;
                 match plan.owner {
+                    _ if command.flags.has(BLOCKING) => {
+                        self.begin_blocking(io, token, conn, (id, command), &args);
+                    }
                     Some(owner) => self.run_on(token, conn, id, owner, &args, plan.hash),
                     None => self.spread(io, token, conn, (id, command), &args),
                 }
@@ -369,6 +384,7 @@ impl Worker {
             if !conn.session.take_reply() {
                 conn.out.truncate(start);
             }
+            self.serve_unless_executing(conn);
             if conn.out.len() > KEPT_BUFFER {
                 conn.kill_now |= self.is_over_hard_limit(conn);
                 conn.seal();
@@ -382,6 +398,14 @@ impl Worker {
         });
         if len > KEPT_BUFFER && self.is_over_hard_limit(conn) {
             conn.kill_now = true;
+        }
+        self.serve_unless_executing(conn);
+    }
+
+    #[inline]
+    fn serve_unless_executing(&mut self, conn: &Conn) {
+        if self.has_ready() && !conn.session.is_executing() {
+            self.serve();
         }
     }
 

@@ -22,10 +22,12 @@ use super::operation::Operation;
 use super::worker::Worker;
 use crate::command::{Caller, CommandId, Run, execute};
 use crate::resp::Args;
+use crate::route::Waiting;
 use crate::rt::{Io, Token};
 use crate::shard::{Intent, Parcel, Tables};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Keys of one shard, or all of them, on loan to another.
 pub struct Loan {
@@ -45,6 +47,9 @@ pub struct Loan {
     /// A client that watches keys here until this loan, and whether they have changed.
     watcher: Option<u64>,
     pub dirty: bool,
+    /// A client that has found nothing, or is trying again: it waits for the keys as soon as they
+    /// are back.
+    pub waiting: Option<Arc<Waiting>>,
 }
 
 /// Loans in the boxes in which they travel.
@@ -74,6 +79,8 @@ enum Work {
     },
     /// The connection's requests between MULTI and EXEC.
     Block,
+    /// A command that waited and may find something now.
+    Retry(Arc<Waiting>),
 }
 
 /// A command or block that is gathering its keys.
@@ -111,7 +118,9 @@ impl Worker {
     ) {
         let keys = indexes.iter().map(|&index| args.at(index as usize).into()).collect();
         let words = args.iter().map(<[u8]>::to_vec).collect();
-        let work = Work::Command { id, caller: super::dispatch::caller(conn), words };
+        let may_wait = matches!(conn.operation, Some(Operation::Blocking(_)));
+        let caller = Caller { may_wait, ..super::dispatch::caller(conn) };
+        let work = Work::Command { id, caller, words };
         self.gather(io, token, conn, work, keys, &[], false);
     }
 
@@ -127,6 +136,18 @@ impl Worker {
         whole: bool,
     ) {
         self.gather(io, token, conn, Work::Block, keys, watched_on, whole);
+    }
+
+    /// Borrows the keys of a command that waited and is to run again.
+    pub(super) fn gather_retry(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        waiting: Arc<Waiting>,
+        keys: Vec<Box<[u8]>>,
+    ) {
+        self.gather(io, token, conn, Work::Retry(waiting), keys, &[], false);
     }
 
     #[allow(clippy::too_many_arguments)] // the two above say which belong together
@@ -165,11 +186,14 @@ impl Worker {
                 tables: None,
                 watcher: watched_on.contains(&owner).then_some(client),
                 dirty: false,
+                waiting: None,
             })
         };
         let wanted = by_shard.into_iter().enumerate().rev();
         let wanted = wanted.filter(|(_, keys)| whole || !keys.is_empty()).map(loan).collect();
-        conn.operation = Some(Operation::Gathering);
+        if conn.operation.is_none() {
+            conn.operation = Some(Operation::Gathering);
+        }
         let begun = Gather { token, work, wanted, borrowed: Loans::new() };
         self.gathers.gathers.insert(gather, begun);
         // What this connection has sent elsewhere arrives there before the loans do.
@@ -240,31 +264,48 @@ impl Worker {
     /// All keys are held: runs the command and gives the entries back.
     fn run_gathered(&mut self, io: &mut dyn Io, gather: u64, conn: Option<&mut Conn>) {
         let Some(mut state) = self.gathers.gathers.remove(&gather) else { return };
-        let (token, now) = (state.token, self.now);
-        let Work::Command { id, caller, words } = state.work else {
-            return self.run_gathered_block(io, token, state.borrowed, conn);
+        let token = state.token;
+        let (id, caller, words) = match state.work {
+            Work::Command { id, caller, words } => (id, caller, words),
+            Work::Block => return self.run_gathered_block(io, token, state.borrowed, conn),
+            Work::Retry(waiting) => return self.run_gathered_retry(&waiting, state.borrowed),
         };
+        let gone = conn.is_none() && !self.is_connected(token);
+        if caller.may_wait && gone {
+            // What it would take would be lost.
+            return self.give_back(state.borrowed);
+        }
         self.unpack(&mut state.borrowed);
-        let mut batch = self.batch(self.index, token);
-        batch.push_words(id, false, caller, words.iter().map(Vec::as_slice));
-        let (request, args, out) = batch.split(0);
-        let registry = &self.shared.env.registry;
+        let (bytes, spans) = super::operation::flat(words.iter().map(Vec::as_slice));
+        let args = Args::new(&bytes, &spans);
+        let (registry, now) = (&self.shared.env.registry, self.now);
+        let (mut reply, mut wait) = (Vec::new(), None);
         if let Run::Shard(handler) = registry.command(id).run {
-            execute(registry, &mut self.shard, (id, handler), args, request.caller, now, out);
+            let handler = (id, handler);
+            wait = execute(registry, &mut self.shard, handler, args, caller, now, &mut reply);
         }
         self.repack(&mut state.borrowed);
-        self.give_back(state.borrowed);
+        let turn = self.waiters.turn();
+        let waiting =
+            wait.map(|wait| Waiting::new((self.index, token, turn), (id, caller), &args, wait));
+        state.borrowed.iter_mut().for_each(|loan| loan.waiting = waiting.clone());
         match conn {
-            Some(conn) => self.finish_gather(conn, &batch.replies),
-            None => {
-                let replies = std::mem::take(&mut batch.replies);
-                self.with_conn(io, token, |worker, io, conn| {
-                    worker.finish_gather(conn, &replies);
-                    worker.resume(io, token, conn);
-                });
-            }
+            Some(conn) => self.finish_gather(conn, &reply, waiting),
+            None => self.with_conn(io, token, |worker, io, conn| {
+                worker.finish_gather(conn, &reply, waiting);
+                worker.resume(io, token, conn);
+            }),
         }
-        self.keep_batch(batch);
+        self.give_back(state.borrowed);
+    }
+
+    /// Runs a command again whose client waits, unless it has given up meanwhile.
+    fn run_gathered_retry(&mut self, waiting: &Arc<Waiting>, mut loans: Loans) {
+        loans.iter_mut().for_each(|loan| loan.waiting = Some(waiting.clone()));
+        self.unpack(&mut loans);
+        self.run_retry(waiting);
+        self.repack(&mut loans);
+        self.give_back(loans);
     }
 
     fn run_gathered_block(
@@ -287,9 +328,8 @@ impl Worker {
         }
     }
 
-    fn finish_gather(&mut self, conn: &mut Conn, reply: &[u8]) {
-        conn.operation = None;
-        self.reply_to_command(conn, |out| out.raw(reply));
+    fn finish_gather(&mut self, conn: &mut Conn, reply: &[u8], waiting: Option<Arc<Waiting>>) {
+        self.attempted(conn, reply, waiting);
     }
 
     /// Puts what was borrowed among the own keys, to run commands and for no longer: nobody else
@@ -310,7 +350,7 @@ impl Worker {
     pub(super) fn give_back(&mut self, loans: Loans) {
         for loan in loans {
             if loan.owner == self.index {
-                self.let_go(&loan);
+                self.let_go(loan);
                 continue;
             }
             let owner = loan.owner;
@@ -327,10 +367,11 @@ impl Worker {
             Some(tables) => self.shard.keyspace.accept_all(tables),
             None => self.shard.keyspace.accept(&mut loan.parcel, self.now),
         }
-        self.let_go(&loan);
+        self.let_go(loan);
     }
 
-    fn let_go(&mut self, loan: &Loan) {
+    fn let_go(&mut self, mut loan: Box<Loan>) {
+        self.wait_for_loan(&mut loan);
         self.release((!loan.whole).then_some(loan.hold));
     }
 }

@@ -1,15 +1,17 @@
 //! What shards say to each other, and what a shard does about it.
 
+use super::blocking::Served;
 use super::conn::Conn;
 use super::dispatch::regulate;
 use super::gather::Loan;
-use super::operation::{Answer, Question};
+use super::operation::{Answer, Operation, Question};
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{KeyShape, Run, Spread, execute};
-use crate::route::{Batch, Kind, Request};
+use crate::route::{Batch, Kind, Request, Waiting};
 use crate::rt::{Io, Socket, Token};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A message from one shard to another.
 pub enum Message {
@@ -35,6 +37,12 @@ pub enum Message {
     Lent(Box<Loan>),
     /// The entries come back.
     Return(Box<Loan>),
+    /// What a client of the receiver has waited for.
+    Served(Box<Served>),
+    /// A client of the receiver may find something when its command runs again.
+    Retry(Arc<Waiting>),
+    /// A client waits no more.
+    Forget(Arc<Waiting>),
     /// Runs its part and goes on.
     Visit(Box<Tour>),
     /// Has run all its parts.
@@ -73,6 +81,9 @@ impl Worker {
             Message::Answer(batch) => self.take_answer(io, batch),
             Message::Adopt(conn, socket) => self.adopt(io, conn, socket),
             Message::Ask { from, connection, question } => {
+                if let Question::Pause { until, all } = *question {
+                    return self.begin_pause(until, all, (from, connection));
+                }
                 let answer = self.answer(io, &question);
                 self.mail.push(from, Message::Told { connection, answer });
             }
@@ -80,6 +91,9 @@ impl Worker {
             Message::Lend(loan) => self.lend(io, loan),
             Message::Lent(loan) => self.lent(io, loan),
             Message::Return(loan) => self.take_back(loan),
+            Message::Served(served) => self.finish_served(io, *served),
+            Message::Retry(waiting) => self.retry_blocked(io, waiting),
+            Message::Forget(waiting) => self.forget_waiting(&waiting),
             Message::Visit(tour) => self.take_in(io, tour, None),
             Message::Toured(tour) => self.toured(io, tour, None),
             Message::Release(hold) => self.release(hold),
@@ -114,6 +128,9 @@ impl Worker {
             }
             self.run_request(batch, index, self.now);
             batch.end_reply();
+            if self.has_ready() {
+                self.serve();
+            }
         }
         true
     }
@@ -123,6 +140,8 @@ impl Worker {
         let hard_limit = self.limits.output.hard as usize;
         let registry = &self.shared.env.registry;
         let whole = batch.kind != Kind::Requests;
+        let (origin, connection, turn) = (batch.origin, batch.connection, batch.turn);
+        let mut waiting = None;
         let (Request { id, part, caller, .. }, args, out) = batch.split(index);
         let command = registry.command(id);
         let handler = match (command.spread, command.run) {
@@ -140,11 +159,18 @@ impl Worker {
         let start = out.len();
         let overflowed = hard_limit > 0 && start > hard_limit;
         if whole || !overflowed {
-            execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+            let wait = execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+            waiting = wait.zip(connection).map(|(wait, token)| {
+                Waiting::new((origin, token, turn), (id, caller), &args, wait)
+            });
         }
         if overflowed {
             out.truncate(start);
             batch.overflowed = true;
+        }
+        if let Some(waiting) = waiting {
+            self.wait_here(&waiting);
+            batch.waiting = Some(waiting);
         }
     }
 
@@ -190,6 +216,9 @@ impl Worker {
     fn take_answer(&mut self, io: &mut dyn Io, batch: Box<Batch>) {
         let token = batch.connection.filter(|_| batch.done() > 0);
         let Some((token, mut conn)) = token.and_then(|t| Some((t, self.take(t)?))) else {
+            if let Some(waiting) = &batch.waiting {
+                self.forget_gone(waiting);
+            }
             return self.keep_batch(batch);
         };
         if batch.owner == self.index {
@@ -197,6 +226,9 @@ impl Worker {
         }
         conn.kill_now |= batch.overflowed;
         match batch.operation {
+            true if matches!(conn.operation, Some(Operation::Blocking(_))) => {
+                self.blocking_answered(io, token, &mut conn, batch);
+            }
             true => self.scan_answered(io, token, &mut conn, batch),
             false => {
                 conn.queue.arrive(batch);

@@ -1,5 +1,6 @@
 //! What a connection waits for before it runs its next request.
 
+use super::blocking::Blocking;
 use super::conn::Conn;
 use super::mail::Message;
 use super::tour::Tour;
@@ -19,6 +20,10 @@ pub enum Operation {
     Scanning(Box<Scanning>),
     /// A command gathers its keys on this shard.
     Gathering,
+    /// A command that may wait until there is something for it.
+    Blocking(Box<Blocking>),
+    /// The next request waits for the end of a pause.
+    Paused,
     /// A command or block is on tour, or begins when all earlier requests are done.
     Touring(Option<Box<Tour>>),
 }
@@ -30,6 +35,12 @@ pub enum Question {
     /// Work by the new configuration.
     Reconfigure,
     ResetStats,
+    /// Nothing more begins, or nothing that writes, until then: milliseconds since the epoch.
+    Pause {
+        until: i64,
+        all: bool,
+    },
+    Unpause,
 }
 
 /// What one shard answers; a question that asks nothing is answered by having done it.
@@ -72,6 +83,12 @@ impl Worker {
             let question = question.clone();
             self.mail.push(shard, Message::Ask { from: self.index, connection: token, question });
         }
+        if let Question::Pause { until, all } = *question {
+            self.begin_pause(until, all, (self.index, token));
+            let answers = Vec::new();
+            conn.operation = Some(Operation::Asking { question, waiting: shards, answers });
+            return;
+        }
         let mut own = self.answer(io, &question);
         // The asker itself is not in the worker's list while it is being served.
         self.visit(io, token, conn, &question, &mut own);
@@ -99,7 +116,7 @@ impl Worker {
             Some(Operation::Asking { question, waiting: 0, answers }) => {
                 self.reply_to_command(conn, |out| match *question {
                     Question::Clients(request) => request.reply(answers, out),
-                    Question::Reconfigure | Question::ResetStats => out.ok(),
+                    _ => out.ok(),
                 });
                 true
             }
@@ -266,7 +283,7 @@ fn read_scan_reply(reply: &[u8]) -> Option<(u64, usize, &[u8])> {
 }
 
 /// Words end to end, with their spans.
-fn flat<'a>(words: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Span>) {
+pub(super) fn flat<'a>(words: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Span>) {
     let mut bytes = Vec::new();
     let mut spans = Vec::new();
     for word in words {

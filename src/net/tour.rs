@@ -251,6 +251,9 @@ impl Worker {
             batch.end_reply();
         }
         if at + 1 == tour.stops.len() {
+            if self.has_ready() {
+                self.serve();
+            }
             return self.end_tour(io, tour, conn);
         }
         let path = tour.path();

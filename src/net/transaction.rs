@@ -19,7 +19,8 @@ use super::conn::Conn;
 use super::gather::Loans;
 use super::worker::Worker;
 use crate::command::{
-    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, Merge, Run, Spread, Unknown,
+    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, MAY_REPLICATE, Merge, Run, Spread, Unknown,
+    WRITE,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
@@ -112,6 +113,7 @@ impl Worker {
             };
             queue.push(id, false, caller, args);
             multi.requests += 1;
+            multi.writes |= command.flags.has(WRITE) || command.flags.has(MAY_REPLICATE);
             multi.bytes = queue.memory();
             // What waits counts as query that was not run yet.
             if multi.bytes > self.limits.query_bytes {
@@ -326,6 +328,9 @@ impl Worker {
         conn.session.take_reply();
         self.repack(&mut running.loans);
         self.give_back(running.loans);
+        if self.has_ready() {
+            self.serve();
+        }
     }
 
     fn run_in_block(
@@ -390,6 +395,9 @@ impl Worker {
             self.run_request(batch, at, self.now);
         }
         batch.end_reply();
+        if self.has_ready() {
+            self.serve();
+        }
         true
     }
 

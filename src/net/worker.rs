@@ -1,11 +1,13 @@
 //! One shard's half of the server: its connections and its keys.
 
+use super::blocking::Waiters;
 use super::conn::{Conn, KEPT_BUFFER};
 use super::cron::Background;
 use super::dispatch::Planned;
 use super::gather::Gathers;
 use super::line::Line;
 use super::mail::Message;
+use super::pause::Pause;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, ProtectedAction, Values};
 use crate::resp::Span;
@@ -139,6 +141,8 @@ pub struct Worker {
     pub(super) spans: Vec<Span>,
     pub(super) gathers: Gathers,
     pub(super) line: Line,
+    pub(super) waiters: Waiters,
+    pub(super) pause: Pause,
     /// Connections that are not read from because the queue to a shard is full.
     pub(super) held_back: Vec<Token>,
     /// Milliseconds since the epoch, as of this turn.
@@ -168,6 +172,8 @@ impl Worker {
             spans: Vec::new(),
             gathers: Gathers::default(),
             line: Line::default(),
+            waiters: Waiters::default(),
+            pause: Pause::default(),
             held_back: Vec::new(),
             now: 0,
             background: Background::default(),
@@ -182,6 +188,12 @@ impl Worker {
             Some((own, _)) if *own == token => slot.take().map(|(_, conn)| conn),
             _ => None,
         }
+    }
+
+    /// Whether a connection is still there; the one being served is not.
+    pub(super) fn is_connected(&self, token: Token) -> bool {
+        let slot = self.conns.get(token.index as usize);
+        slot.is_some_and(|slot| slot.as_ref().is_some_and(|(own, _)| *own == token))
     }
 
     pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
@@ -230,6 +242,7 @@ impl Worker {
         let conns = || self.conns.iter().flatten().map(|(_, conn)| conn);
         self.gathers.is_idle()
             && self.line.is_idle()
+            && self.waiters.is_idle()
             && !self.mail.has_waiting()
             && conns().all(|conn| conn.is_quiet())
     }
@@ -280,6 +293,7 @@ impl Worker {
             return;
         }
         self.forget_closed(io, token, &mut conn);
+        self.forget_blocked(&mut conn);
         io.close(token);
         self.keep_buffer(conn.out);
         self.shard.stats.connections_now.sub(1);
@@ -290,7 +304,7 @@ impl Worker {
     fn settle(&mut self, io: &mut dyn Io, token: Token) {
         let Some(mut conn) = self.take(token) else { return };
         conn.dirty = false;
-        if conn.kill_now {
+        if conn.kill_now || (conn.ended && conn.is_blocked()) {
             return self.drop_conn(io, token, conn);
         }
         if self.is_over_output_limit(&mut conn) {
@@ -425,7 +439,14 @@ impl Handler for Worker {
         self.now = io.now();
         self.more = false;
         self.read_mail(io);
+        self.serve_deferred();
         self.retry_waiting(io);
+        self.serve_deferred();
+        self.look_at_deadlines(io);
+        if self.pause.is_on() || self.pause.has_held() {
+            self.look_at_pause(io);
+        }
+        self.deliver_served(io);
         self.work_in_background(io);
         self.flush(io);
     }
@@ -443,6 +464,9 @@ impl Handler for Worker {
         }
         // A queue that was full is tried again soon; its reader does not ring for room.
         let wait = if self.mail.has_waiting() { 1 } else { self.background_wait() };
+        let deadlines = [self.waiters.next_deadline(), self.pause.deadline()];
+        let deadline = deadlines.into_iter().flatten().min().map_or(wait, |at| at - self.now);
+        let wait = wait.min(deadline);
         Some(Duration::from_millis(wait.clamp(1, 1000) as u64))
     }
 

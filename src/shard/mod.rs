@@ -10,6 +10,7 @@ mod intents;
 mod keyspace;
 mod lend;
 mod slot;
+mod waited;
 mod watch;
 mod watching;
 
@@ -19,6 +20,7 @@ pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Parcel, Tables};
 pub use slot::{SLOTS, SlotTable, slot_of};
+pub use waited::Waited;
 
 use crate::metrics::ShardStats;
 use expire::ExpireCycle;
