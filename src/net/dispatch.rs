@@ -43,8 +43,8 @@ pub(super) struct Planned {
     owner: Option<usize>,
     /// The hash of that key, when this shard owns it.
     hash: Option<u64>,
-    /// It is an EXEC, for which the next ones may have to wait.
-    executes: bool,
+    /// It may be one for which the next ones have to wait.
+    holds_up: bool,
 }
 
 impl Worker {
@@ -210,8 +210,8 @@ impl Worker {
             }
             first = last;
             offset = end;
-            // What is read behind an EXEC that must wait would be read once more.
-            let waits = self.slots.shards() > 1 && planned.last().is_some_and(|plan| plan.executes);
+            // What is read behind one that must wait would be read once more.
+            let waits = planned.last().is_some_and(|plan| plan.holds_up);
             if waits || planned.len() >= ahead {
                 return (offset, Step::Request { end });
             }
@@ -220,8 +220,9 @@ impl Worker {
 
     fn plan(&self, args: &Args, first: usize, start: usize) -> Planned {
         let registry = &self.shared.env.registry;
+        let several = self.slots.shards() > 1;
         let found = registry.find(args);
-        let (mut owner, mut hash, mut executes) = (None, None, false);
+        let (mut owner, mut hash, mut holds_up) = (None, None, false);
         match found.map(|id| (id, registry.shape(id))) {
             Ok((_, KeyShape::One(at))) => {
                 if let Some(key) = args.get(at as usize) {
@@ -233,12 +234,13 @@ impl Worker {
                 }
             }
             Ok((id, KeyShape::None)) => {
-                executes = registry.command(id).in_multi == InMulti::Executes;
+                holds_up = several && registry.command(id).in_multi == InMulti::Executes;
             }
+            Ok((_, KeyShape::Several)) => holds_up = several,
             _ => {}
         }
         let (first, last) = (first as u32, (first + args.len()) as u32);
-        Planned { first, last, start: start as u32, found, owner, hash, executes }
+        Planned { first, last, start: start as u32, found, owner, hash, holds_up }
     }
 
     /// Brings the buckets, then the entries, of several requests on their way to the cache.

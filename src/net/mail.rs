@@ -8,6 +8,7 @@ use super::operation::{Answer, Operation, Question};
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{KeyShape, Run, Spread, execute};
+use crate::resp::Args;
 use crate::route::{Batch, Kind, Request, Waiting};
 use crate::rt::{Io, Socket, Token};
 use smallvec::SmallVec;
@@ -54,7 +55,8 @@ pub enum Message {
 /// Requests of a batch that are looked up ahead.
 const AHEAD: usize = 32;
 
-type Hashes = SmallVec<[Option<(u8, u64)>; AHEAD]>;
+/// By request: where its one key is among the arguments, and that key's hash.
+pub(super) type Hashes = SmallVec<[Option<(u8, u64)>; AHEAD]>;
 
 /// Messages read from one shard before the others have their turn.
 const ROUND: usize = 128;
@@ -123,9 +125,7 @@ impl Worker {
             if self.is_barred(id, part, &args) {
                 return false;
             }
-            if let Some(&Some((at, hash))) = hashes.get(index) {
-                self.shard.keyspace.remember(args.at(at as usize), hash);
-            }
+            self.remember(&hashes, index, &args);
             self.run_request(batch, index, self.now);
             batch.end_reply();
             if self.has_ready() {
@@ -174,9 +174,16 @@ impl Worker {
         }
     }
 
+    /// Saves a request from hashing its key again.
+    pub(super) fn remember(&mut self, hashes: &Hashes, index: usize, args: &Args) {
+        if let Some(&Some((at, hash))) = hashes.get(index) {
+            self.shard.keyspace.remember(args.at(at as usize), hash);
+        }
+    }
+
     /// Brings what the first requests will look up on its way to the cache. Answers, by request,
     /// where its one key is and that key's hash.
-    fn prefetch_batch(&self, batch: &Batch) -> Hashes {
+    pub(super) fn prefetch_batch(&self, batch: &Batch) -> Hashes {
         let registry = &self.shared.env.registry;
         let keyspace = &self.shard.keyspace;
         let mut hashes = Hashes::new();

@@ -246,7 +246,9 @@ impl Worker {
         let at = tour.at;
         let now = tour.now;
         let batch = &mut tour.stops[at].batch;
+        let hashes = self.prefetch_batch(batch);
         for index in 0..batch.len() {
+            self.remember(&hashes, index, &batch.request(index).1);
             self.run_request(batch, index, now);
             batch.end_reply();
         }

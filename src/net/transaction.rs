@@ -391,7 +391,9 @@ impl Worker {
             true => out.null_array(),
             false => out.array(requests),
         }
+        let hashes = self.prefetch_batch(batch);
         for at in 0..if changed { 0 } else { requests } {
+            self.remember(&hashes, at, &batch.request(at).1);
             self.run_request(batch, at, self.now);
         }
         batch.end_reply();
