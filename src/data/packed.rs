@@ -185,6 +185,12 @@ impl Packed {
         None
     }
 
+    /// The index of the first element that is `element`.
+    pub fn position(&self, element: Element) -> Option<usize> {
+        let code = Code::new(element);
+        self.places().position(|place| self.holds(place, &code))
+    }
+
     /// How many elements are `element`.
     pub fn count_of(&self, element: Element) -> usize {
         let code = Code::new(element);
