@@ -13,6 +13,7 @@ mod ends;
 mod inner;
 
 use super::spec::*;
+use super::undo;
 use crate::data::list::{Limit, List};
 use crate::data::packed::Element;
 use crate::data::{Entry, Object, ValueRef};
@@ -170,7 +171,8 @@ pub const COMMANDS: &[Command] = &[
             "O(N) where N is the number of keys.",
             "key [key ...] timeout:double",
             "Takes the first element of the first of several lists that exists, or waits for one.",
-        ),
+        )
+    .undo(undo::push_front),
     shard("brpop", -3, WRITE.with(BLOCKING), &[KeySpec::range(1, -2, 1, RW_ACCESS_DELETE)], brpop)
         .doc(
             Group::List,
@@ -178,7 +180,8 @@ pub const COMMANDS: &[Command] = &[
             "O(N) where N is the number of keys.",
             "key [key ...] timeout:double",
             "Takes the last element of the first of several lists that exists, or waits for one.",
-        ),
+        )
+    .undo(undo::push_back),
     shard("blmove", 6, WRITE_OOM.with(BLOCKING), SOURCE_AND_TARGET, blmove).doc(
         Group::List,
         "6.2.0",
@@ -201,7 +204,8 @@ pub const COMMANDS: &[Command] = &[
         KEYS_AND_ANSWERED,
         "timeout:double numkeys:integer key [key ...] <LEFT | RIGHT> [COUNT count]",
         "Takes elements from an end of the first of several lists that exists, or waits for them.",
-    ),
+    )
+    .undo(undo::push_where),
 ];
 
 /// When lists are small, as the configuration says.

@@ -40,6 +40,7 @@ mod syntax;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod undo;
 mod value;
 
 pub use connection::REDIS_VERSION;

@@ -25,6 +25,7 @@ use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
 use crate::command::{Caller, Command, CommandId, Run, SERVED_WHOLE, execute};
+use crate::data::Type;
 use crate::error::CmdError;
 use crate::resp::Args;
 use crate::route::{Batch, CLAIMED, DONE, Waiting};
@@ -218,7 +219,11 @@ impl Worker {
             let Some(queue) = self.waiters.queues.get_mut(&at) else { continue };
             let before = queue.len();
             let was_busy = queue.front().is_some_and(|place| place.busy);
-            queue.retain(|place| !Arc::ptr_eq(&place.waiting, waiting));
+            // Nearly always it is the first.
+            match queue.front().is_some_and(|place| Arc::ptr_eq(&place.waiting, waiting)) {
+                true => drop(queue.pop_front()),
+                false => queue.retain(|place| !Arc::ptr_eq(&place.waiting, waiting)),
+            }
             let (left, gone) = (queue.len(), before - queue.len());
             if left == 0 {
                 self.waiters.queues.remove(&at);
@@ -271,8 +276,18 @@ impl Worker {
         let at = (db, key);
         let mut place = 0;
         loop {
+            let kind = self.kind_of(&at);
             let Some(queue) = self.waiters.queues.get(&at) else { return };
             let Some(Place { waiting, busy }) = queue.get(place) else { return };
+            let command = self.shared.env.registry.command(waiting.id);
+            if kind != Some(waiting.kind) && !command.flags.has(SERVED_WHOLE) {
+                // Nothing is there for those behind it either, if it is like them.
+                match kind {
+                    None => return,
+                    Some(_) => place += 1,
+                }
+                continue;
+            }
             let waiting = waiting.clone();
             let attempt = if *busy { Attempt::Stop } else { self.serve_one(&waiting, &at) };
             match attempt {
@@ -281,6 +296,11 @@ impl Worker {
                 Attempt::Stop => return,
             }
         }
+    }
+
+    fn kind_of(&mut self, (db, key): &(usize, Box<[u8]>)) -> Option<Type> {
+        let mut keys = self.shard.keyspace.keys(*db, self.now, false);
+        keys.peek(key).map(|entry| entry.kind())
     }
 
     /// Runs the command of a client that waits once more, if it can run here.
@@ -487,9 +507,8 @@ impl Worker {
         {
             self.waiters.deadlines.pop_first();
             let Some(mut conn) = self.take(token) else { continue };
-            match self.unblock(io, token, &mut conn, None) {
-                Err(CLAIMED) => late.push((until, turn, token)),
-                _ => {}
+            if self.unblock(io, token, &mut conn, None) == Err(CLAIMED) {
+                late.push((until, turn, token));
             }
             self.put(token, conn);
         }
@@ -528,12 +547,11 @@ impl Worker {
 
     /// A connection is gone that may be waiting.
     pub(super) fn forget_blocked(&mut self, conn: &mut Conn) {
-        // Whoever is serving it right now finds that it is gone.
         let Some(Operation::Blocking(blocking)) = &conn.operation else { return };
         let Some(waiting) = blocking.waiting.clone() else { return };
-        if self.give_up(conn).is_ok() {
-            self.end_wait(conn, &waiting);
-        }
+        // Who has served it meanwhile, or is about to, finds that it is gone.
+        let _ = self.give_up(conn);
+        self.end_wait(conn, &waiting);
     }
 
     /// The first attempt has run elsewhere, or after all here.

@@ -173,13 +173,13 @@ impl Worker {
             keys.sort_unstable();
             keys.dedup();
             let keyspace = &self.shard.keyspace;
-            let intent = |key: &Box<[u8]>| Intent { hash: keyspace.hash(key), exclusive: true };
+            let intent = |key: &[u8]| Intent { hash: keyspace.hash(key), exclusive: true };
             Box::new(Loan {
                 borrower,
                 owner,
                 token,
                 gather,
-                intents: keys.iter().map(intent).collect(),
+                intents: keys.iter().map(|key| intent(key)).collect(),
                 hold: 0,
                 parcel: Parcel::new(keys),
                 whole,

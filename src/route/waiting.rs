@@ -1,6 +1,7 @@
 //! A client that waits for keys, as all shards of the keys know it.
 
 use crate::command::{Caller, CommandId};
+use crate::data::Type;
 use crate::resp::Args;
 use crate::rt::Token;
 use crate::shard::{TimedOut, Wait};
@@ -25,6 +26,8 @@ pub struct Waiting {
     pub caller: Caller,
     pub words: Vec<Vec<u8>>,
     pub keys: Vec<Box<[u8]>>,
+    /// What a key must hold to be of use.
+    pub kind: Type,
     pub until: Option<i64>,
     pub timed_out: TimedOut,
     claim: AtomicU8,
@@ -48,6 +51,7 @@ impl Waiting {
             caller,
             words,
             keys,
+            kind: wait.kind,
             until: wait.until,
             timed_out: wait.timed_out,
             claim: AtomicU8::new(OPEN),

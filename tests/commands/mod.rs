@@ -4,6 +4,7 @@
 //! and every reply is compared. A program that the random tests printed becomes a script here.
 
 mod bitmaps;
+mod blocking;
 mod command_table;
 mod connection;
 mod databases;
