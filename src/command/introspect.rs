@@ -213,7 +213,7 @@ pub fn categories(command: &Command) -> impl Iterator<Item = &'static str> + use
     ];
     // A container runs nothing, so its group says nothing of what it may do.
     let container = matches!(command.run, Run::Container);
-    let group = command.group.category().filter(|_| !container);
+    let group = command.group.category().filter(|_| !container && command.group_category);
     let flags = command.flags;
     ALL.into_iter().filter(move |&name| {
         let implied = match name {
@@ -257,6 +257,7 @@ fn write_key_spec(spec: &KeySpec, out: &mut Encoder) {
             out.bulk(word.as_bytes());
             number(out, "startfrom", from);
         }
+        Begin::Unknown => search(out, "begin_search", "unknown", 0),
     }
     match spec.find {
         Find::Range { last, step, limit } => {
@@ -271,6 +272,7 @@ fn write_key_spec(spec: &KeySpec, out: &mut Encoder) {
             number(out, "firstkey", first);
             number(out, "keystep", step);
         }
+        Find::Unknown(_) => search(out, "find_keys", "unknown", 0),
     }
 }
 

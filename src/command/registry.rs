@@ -280,6 +280,7 @@ pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Re
             Some(at) => at + 1,
             None => return Ok(()),
         },
+        Begin::Unknown => 0,
     };
     let (first, last, step) = match spec.find {
         Find::Range { last, step, limit } => {
@@ -297,6 +298,10 @@ pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Re
                 .and_then(|n| std::str::from_utf8(n).ok().and_then(|n| n.parse::<i32>().ok()));
             let count = count.filter(|&n| n >= 0 && n < len).ok_or(INVALID)?;
             (first + keys_from, first + keys_from + (count - 1) * step, step)
+        }
+        Find::Unknown(find) => {
+            find(args, indexes);
+            return Ok(());
         }
     };
     if last >= len {

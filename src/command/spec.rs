@@ -1,6 +1,7 @@
 //! How a command is declared: one row says everything that any part of the server knows of it.
 
 use super::control::{Control, SessionCx};
+use super::registry::KeyIndexes;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::shard::Cx;
@@ -91,19 +92,23 @@ pub enum Begin {
     Index(i32),
     /// Behind this word, searched from an index (from the end when it is negative).
     Keyword(&'static str, i32),
+    /// Where clients cannot tell.
+    Unknown,
 }
 
 /// Which of the arguments from there on are keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Find {
     /// Up to `last` (relative to the first; counted from the end when it is negative), every `step`-th.
     Range { last: i32, step: i32, limit: i32 },
     /// A count at `count_at`, keys from `first` on, every `step`-th; all relative to the beginning.
     Count { count_at: i32, first: i32, step: i32 },
+    /// Those that the function finds.
+    Unknown(KeysFn),
 }
 
 /// How a command uses some of its keys, with Redis' flag names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct KeySpec {
     pub flags: &'static [&'static str],
     pub begin: Begin,
@@ -203,6 +208,12 @@ pub type SessionFn = fn(&mut SessionCx, Args) -> Result<Control, CmdError>;
 /// Makes one reply of the parts' encoded replies, given in the order of the parts.
 pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
 
+/// Appends the indexes of those arguments that are keys of a kind.
+pub type KeysFn = fn(&Args, &mut KeyIndexes);
+
+/// Whether a request uses keys whose names are not among its arguments.
+pub type UnnamedKeysFn = fn(&Args) -> bool;
+
 /// How a request uses its keys: the flags that stand in place of `variable_flags`.
 pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
 
@@ -266,12 +277,17 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// For key specs with `variable_flags`.
     pub key_flags: Option<KeyFlagsFn>,
+    /// For commands that can use keys whose names only the data tell: such a request must run with
+    /// the keys of all shards at hand. The others need no more than what the key specs name.
+    pub unnamed_keys: Option<UnnamedKeysFn>,
     pub run: Run,
     pub spread: Spread,
     pub in_multi: InMulti,
     pub group: Group,
     /// ACL categories beyond those that flags and group imply.
     pub categories: &'static [&'static str],
+    /// Whether the group implies one, as it does for all commands but a few.
+    pub group_category: bool,
     pub tips: &'static [&'static str],
     pub since: &'static str,
     pub complexity: &'static str,
@@ -299,11 +315,13 @@ pub const fn shard(
         flags,
         keys,
         key_flags: None,
+        unnamed_keys: None,
         run: Run::Shard(run),
         spread: Spread::OneShard,
         in_multi: InMulti::Waits,
         group: Group::Generic,
         categories: &[],
+        group_category: true,
         tips: &[],
         since: "1.0.0",
         complexity: "O(1)",
@@ -362,6 +380,12 @@ impl Command {
         self
     }
 
+    /// What says whether one request uses keys that its arguments do not name.
+    pub const fn unnamed_keys(mut self, of: UnnamedKeysFn) -> Command {
+        self.unnamed_keys = Some(of);
+        self
+    }
+
     /// Which group it is in, since which Redis version it exists, and what it does.
     pub const fn doc(
         mut self,
@@ -382,6 +406,12 @@ impl Command {
     pub const fn categories(mut self, categories: &'static [&'static str]) -> Command {
         self.categories = categories;
         self
+    }
+
+    /// The ACL categories without any that the group implies.
+    pub const fn own_categories(mut self, categories: &'static [&'static str]) -> Command {
+        self.group_category = false;
+        self.categories(categories)
     }
 
     pub const fn tips(mut self, tips: &'static [&'static str]) -> Command {

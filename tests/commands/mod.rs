@@ -10,6 +10,7 @@ mod connection;
 mod databases;
 mod expiry;
 mod keys;
+mod lists;
 mod options;
 mod scan;
 mod server;

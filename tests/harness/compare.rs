@@ -112,6 +112,9 @@ pub fn same(cmd: &Cmd, age: OracleAge, oracle: &Reply, subject: &Reply) -> Resul
         let start = |r: &Reply| r.text().split(' ').take(3).collect::<Vec<_>>().join(" ");
         return check(start(oracle) == start(subject), "the errors differ");
     }
+    if age == OracleAge::Older && is_small_list(cmd, oracle, subject) {
+        return Ok(());
+    }
     if let Some(verdict) = loosely(cmd, oracle, subject) {
         return verdict;
     }
@@ -120,6 +123,12 @@ pub fn same(cmd: &Cmd, age: OracleAge, oracle: &Reply, subject: &Reply) -> Resul
 
 fn check(holds: bool, why: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why.to_string()) }
+}
+
+/// Whether the two name the encoding of a list that is small enough to be a listpack since 7.2.
+fn is_small_list(cmd: &Cmd, oracle: &Reply, subject: &Reply) -> bool {
+    (cmd.name() == "OBJECT" && cmd.upper(1) == "ENCODING")
+        && (oracle.text(), subject.text()) == ("quicklist".into(), "listpack".into())
 }
 
 /// The commands whose replies need not be equal. `None`: no rule, or the replies aren't of the
