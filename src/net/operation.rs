@@ -28,6 +28,13 @@ pub enum Operation {
     Touring(Option<Box<Tour>>),
 }
 
+impl Operation {
+    /// Whether its reply comes as soon as the other shards have had their turns.
+    pub fn is_brief(&self) -> bool {
+        matches!(self, Operation::Gathering | Operation::Touring(_))
+    }
+}
+
 /// What is asked of every shard.
 #[derive(Debug, Clone)]
 pub enum Question {

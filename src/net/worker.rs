@@ -317,9 +317,10 @@ impl Worker {
             return self.drop_conn(io, token, conn);
         }
         // Replies that others are about to follow wait for them: one send instead of two.
-        let complete = conn.queue.is_empty()
-            || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND
-            || conn.operation.is_some();
+        let complete = match &conn.operation {
+            None => conn.queue.is_empty(),
+            Some(operation) => !operation.is_brief(),
+        } || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND;
         if conn.sending == 0 && conn.has_output() && complete {
             let buffer = conn.next_piece();
             conn.sending = buffer.len();
