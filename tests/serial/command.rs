@@ -151,6 +151,12 @@ impl Command {
         matches!(self, Get(_) | MGet(_) | Strlen(_) | Exists(_) | DbSize | Keys | Select(_))
     }
 
+    /// Whether it concerns all keys of a database.
+    pub fn is_whole(&self) -> bool {
+        use Command::{DbSize, FlushAll, FlushDb, Keys, SwapDb};
+        matches!(self, DbSize | Keys | FlushDb | FlushAll | SwapDb(..))
+    }
+
     /// The tokens it would write, by key.
     pub fn tokens(&self) -> Vec<(Key, Token)> {
         match self {

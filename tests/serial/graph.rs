@@ -13,7 +13,7 @@
 //! So C comes after A by way of m0. That is all of the real-time order with three edges an operation, where
 //! the pairs themselves would be as many as the square.
 
-use super::history::{History, NEVER};
+use super::history::{Action, History, NEVER};
 use super::observe::Place;
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -223,11 +223,33 @@ impl Walk {
     }
 }
 
-/// A client's requests take effect in their order, also when it does not wait for the answers.
-fn add_sessions(history: &History, edges: &mut Vec<Edge>) {
+/// The order that each client's requests keep, also when it does not wait for the answers: each after
+/// the last one before it on each of its lanes, and an EXEC after what it asks to have been watched.
+pub fn add_sessions(history: &History, edges: &mut Vec<Edge>) {
+    let mut edge = |from, to| edges.push(Edge { from, to, why: Why::Session, place: 0 });
     for operations in history.by_client() {
-        for pair in operations.windows(2) {
-            edges.push(Edge { from: pair[0], to: pair[1], why: Why::Session, place: 0 });
+        // The last operation on each lane, as far as there are any.
+        let mut last: Vec<(u64, u32)> = Vec::new();
+        let mut watches: Vec<u32> = Vec::new();
+        for index in operations {
+            let operation = &history.operations[index as usize];
+            match operation.action {
+                Action::Watch(_) => watches.push(index),
+                Action::One(_) => {}
+                Action::Block(_) | Action::Unwatch => {
+                    watches.drain(..).for_each(|watch| edge(watch, index));
+                }
+            }
+            for (own, before) in &mut last {
+                if *own & operation.lanes != 0 {
+                    edge(*before, index);
+                    *own &= !operation.lanes;
+                }
+            }
+            last.retain(|(own, _)| *own != 0);
+            if operation.lanes != 0 {
+                last.push((operation.lanes, index));
+            }
         }
     }
 }

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Times order what happened as one observer saw it and have no other meaning. Lines of one client are
-//! in the order in which it asked; it may ask before it knows (a pipeline), and the server must keep
-//! that order, too.
+//! in the order in which it asked. It may ask before it knows (a pipeline); then the server keeps its
+//! order on each shard, and so do the checkers: see [`Operation::lanes`].
 
 use super::command::{Answer, Command, Key, Token, key_name};
 use std::fmt;
@@ -49,6 +49,9 @@ pub struct Operation {
     pub completed: u64,
     pub action: Action,
     pub outcome: Outcome,
+    /// A bit for each shard where it does something. Of two operations of one client that share one,
+    /// the first comes first also when it was not answered before the second was sent.
+    pub lanes: u64,
 }
 
 /// Operations, those of one client in the order in which it asked.
@@ -74,6 +77,21 @@ impl Operation {
         }
     }
 
+    /// Its lanes, where `lane` tells those of a key.
+    pub fn find_lanes(&self, lane: impl Fn(Key) -> u64) -> u64 {
+        let own = match &self.action {
+            Action::Watch(keys) => keys.iter().fold(0, |all, key| all | lane(*key)),
+            _ => 0,
+        };
+        let of = |command: &Command| match command {
+            // Where the next requests go is known before anything is sent.
+            Command::Select(_) => 0,
+            command if command.is_whole() => u64::MAX,
+            command => command.keys().iter().fold(0, |all, key| all | lane(*key)),
+        };
+        self.commands().iter().fold(own, |all, command| all | of(command))
+    }
+
     /// Whether its commands certainly had no effect.
     pub fn is_void(&self) -> bool {
         matches!(self.outcome, Outcome::Aborted | Outcome::Discarded)
@@ -89,6 +107,26 @@ impl History {
             all[operation.client as usize].push(index as u32);
         }
         all
+    }
+
+    /// The database in which each operation begins, as far as it is known to have been carried out.
+    pub fn databases(&self) -> Vec<u8> {
+        let mut databases = vec![0; self.operations.len()];
+        for operations in self.by_client() {
+            let mut db = 0;
+            for index in operations {
+                databases[index as usize] = db;
+                let operation = &self.operations[index as usize];
+                let selected = operation.commands().iter().filter_map(|command| match command {
+                    Command::Select(db) => Some(*db),
+                    _ => None,
+                });
+                if !operation.is_void() {
+                    db = selected.last().unwrap_or(db);
+                }
+            }
+        }
+        databases
     }
 
     /// Reads the notation; for tests, so it panics on mistakes.
@@ -153,6 +191,7 @@ fn parse_operation(line: &str) -> Operation {
         completed,
         action: Action::Unwatch,
         outcome: if completed == NEVER { Outcome::Unknown } else { Outcome::Done(Vec::new()) },
+        lanes: u64::MAX,
     };
     let what = what.trim();
     if what == "UNWATCH" {

@@ -19,28 +19,49 @@
 
 pub mod anomaly;
 pub mod command;
+pub mod conversation;
 mod cycles;
 pub mod graph;
 pub mod history;
+mod model;
 mod observe;
 mod order;
+mod search;
 mod time;
+pub mod workload;
 
 mod examples;
 
 pub use anomaly::{Anomaly, Kind};
 pub use history::History;
 
-use graph::Graph;
+use graph::{Edge, Graph};
 use order::Order;
+use search::{Budget, search};
 
 /// What contradicts itself in a history, by values and times.
 pub fn check_order(history: &History) -> Vec<Anomaly> {
+    infer(history).0
+}
+
+/// By both checkers: nothing is wrong, or what is. A search of more than `steps` steps for each
+/// operation is given up, and that is told as well.
+pub fn check(history: &History, steps: usize) -> Vec<Anomaly> {
+    let (mut anomalies, edges) = infer(history);
+    if anomalies.is_empty() {
+        let steps = steps * history.operations.len();
+        anomalies.extend(search(history, &edges, Budget { steps }).err());
+    }
+    anomalies
+}
+
+/// Contradictions, and the edges by values.
+fn infer(history: &History) -> (Vec<Anomaly>, Vec<Edge>) {
     let mut order = Order::infer(history, observe::observe(history));
     time::infer(&mut order);
     let edges = std::mem::take(&mut order.edges);
-    let graph = Graph::new(history, edges);
+    let graph = Graph::new(history, edges.clone());
     let mut anomalies = std::mem::take(&mut order.anomalies);
     anomalies.extend(cycles::find(&order, &graph));
-    anomalies
+    (anomalies, edges)
 }

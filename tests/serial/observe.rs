@@ -77,7 +77,8 @@ pub struct Observations {
     /// The number of each key, and back.
     places: HashMap<(u8, Key), Place, ahash::RandomState>,
     pub names: Vec<(u8, Key)>,
-    pub anomalies: Vec<Anomaly>,
+    /// Where operations contradict themselves.
+    pub problems: Vec<(Place, Anomaly)>,
 }
 
 /// What a client watches: the places, and what it has read of them since.
@@ -97,29 +98,28 @@ struct Block<'o> {
     views: Vec<View>,
     overwritten: Vec<(Place, Token)>,
     wiped: Vec<Option<u8>>,
-    problems: Vec<String>,
+    problems: Vec<(Place, String)>,
 }
 
 pub fn observe(history: &History) -> Observations {
     let mut all = Observations::default();
     // KEYS tells of every key of its database: all must have their numbers first.
-    for operations in history.by_client() {
-        let mut client = Client::default();
-        for index in operations {
-            let operation = &history.operations[index as usize];
-            for command in operation.commands() {
-                for key in command.keys() {
-                    all.place(client.db, key);
-                }
-                if let (Command::Select(db), false) = (command, operation.is_void()) {
-                    client.db = *db;
-                }
+    let databases = history.databases();
+    for (operation, first) in history.operations.iter().zip(&databases) {
+        let mut db = *first;
+        for command in operation.commands() {
+            if let Command::Select(other) = command {
+                db = *other;
+            }
+            for key in command.keys() {
+                all.place(db, key);
             }
         }
     }
     for operations in history.by_client() {
         let mut client = Client::default();
         for index in operations {
+            client.db = databases[index as usize];
             all.observe_operation(history, index, &mut client);
         }
     }
@@ -140,6 +140,13 @@ impl Observations {
             self.names.push((db, key));
             self.names.len() as Place - 1
         })
+    }
+
+    /// The contradictions, except of keys from which nothing is concluded.
+    pub fn take_problems(&mut self) -> Vec<Anomaly> {
+        let problems = std::mem::take(&mut self.problems).into_iter();
+        let counts = problems.filter(|(place, _)| !self.tainted.contains(place));
+        counts.map(|(_, anomaly)| anomaly).collect()
     }
 
     pub fn place_name(&self, place: Place) -> String {
@@ -193,13 +200,13 @@ impl Observations {
         for (n, command) in operation.commands().iter().enumerate() {
             block.command(command, answers.map(|answers| &answers[n]));
         }
-        client.db = block.db;
         if let Action::One(command) = &operation.action {
             block.note_reads(command, answers, client);
         }
         let problems = block.finish();
-        for problem in problems {
-            self.anomalies.push(Anomaly::new(Kind::Internal, format!("{problem}\n  {operation}")));
+        for (place, problem) in problems {
+            let anomaly = Anomaly::new(Kind::Internal, format!("{problem}\n  {operation}"));
+            self.problems.push((place, anomaly));
         }
     }
 
@@ -416,7 +423,7 @@ impl Block<'_> {
 
     fn problem(&mut self, place: Place, what: String) {
         let name = self.all.place_name(place);
-        self.problems.push(format!("{name} {what}"));
+        self.problems.push((place, format!("{name} {what}")));
     }
 
     /// Remembers what a single command has read of watched keys.
@@ -439,7 +446,7 @@ impl Block<'_> {
         }
     }
 
-    fn finish(self) -> Vec<String> {
+    fn finish(self) -> Vec<(Place, String)> {
         let Block { all, operation, views, overwritten, wiped, problems, .. } = self;
         for (place, token) in overwritten {
             all.write(operation, place, token, Fate::Overwritten);

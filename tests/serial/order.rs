@@ -72,7 +72,7 @@ impl<'h> Order<'h> {
             edges: Vec::new(),
             anomalies: Vec::new(),
         };
-        order.anomalies.append(&mut order.seen.anomalies);
+        order.anomalies = order.seen.take_problems();
         order.fill_sites();
         order.join_runs();
         order.place_appends();

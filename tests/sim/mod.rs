@@ -3,6 +3,7 @@
 //! A failing test prints the seed, and `CORELANE_SIM_SEED=<seed>` runs that one alone.
 
 mod order;
+mod serial;
 mod trouble;
 
 use crate::harness::reply::Parsed;
