@@ -13,13 +13,14 @@ pub struct Mix {
     pub split: u32,
     /// Several keys at once: MSETNX, RENAME, COPY.
     pub joint: u32,
-    /// RENAME and COPY among those, whose values tell nothing about who wrote them where.
+    /// RENAME and COPY among those, and SWAPDB in blocks: values come to keys for which they were not
+    /// written, and tell less.
     pub carries: bool,
     /// All keys: FLUSHALL, DBSIZE, KEYS.
     pub whole: u32,
     /// SWAPDB, and SELECT to be elsewhere afterwards.
     pub databases: u32,
-    /// MULTI, EXEC, and at times DISCARD. Inside is everything that is not zero here, and `whole`.
+    /// MULTI, EXEC, and at times DISCARD, with commands of all sorts inside.
     pub blocks: u32,
     /// WATCH, reads, MULTI, EXEC.
     pub watches: u32,
@@ -157,9 +158,9 @@ impl Source {
     }
 
     fn block(&mut self) -> Vec<Command> {
-        let Mix { single, joint, databases, .. } = self.mix;
+        let databases = u32::from(self.mix.carries);
         let commands = self.random.usize(1..=4);
-        (0..commands).map(|_| self.command([single + 4, 6, joint, 1, databases])).collect()
+        (0..commands).map(|_| self.command([12, 6, 5, 1, databases])).collect()
     }
 
     /// What a client does next: one request, or some that belong together.
