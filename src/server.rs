@@ -10,7 +10,7 @@
 //! ```
 
 use crate::clock;
-use crate::command::{Act, Env, Registry};
+use crate::command::{Act, Env, Faults, Registry};
 use crate::config::{Action, BindHost, ClusterMode, Config, LogLevel, Values};
 use crate::error::Fatal;
 use crate::metrics::ShardStats;
@@ -46,7 +46,7 @@ pub fn run(
     let unixsocket = config.unixsocket.clone();
     let (port, cluster) = (config.port, config.cluster_mode);
     let act = move |action, values: &Values| act(action, values, &set_log_level);
-    let shared = Arc::new(share(config, shards, Box::new(act))?);
+    let shared = Arc::new(share(config, shards, Box::new(act), Faults::default())?);
     let mut threads = Vec::new();
     for (mail, listeners) in mesh::<Message>(shards).into_iter().zip(listeners) {
         let index = threads.len();
@@ -78,7 +78,7 @@ pub fn run(
     Ok(())
 }
 
-fn share(config: Config, shards: usize, act: Act) -> Result<Shared, Fatal> {
+fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shared, Fatal> {
     let renames: Vec<(String, String)> = config
         .rename_command
         .iter()
@@ -101,6 +101,7 @@ fn share(config: Config, shards: usize, act: Act) -> Result<Shared, Fatal> {
             run_id: run_id(),
             started_at: clock::wall_ms(),
             act,
+            faults,
         },
         bells: bells.into(),
         key_seed: seed(),
@@ -118,8 +119,18 @@ fn worker(shared: &Arc<Shared>, index: usize, mail: Mailboxes<Message>, seed: u6
 
 /// The workers of a server without threads, for the simulator: all chance comes from `seed`.
 pub fn workers(config: Config, shards: usize, seed: u64) -> Result<Vec<Worker>, Fatal> {
+    faulty_workers(config, shards, seed, Faults::default())
+}
+
+/// As [`workers`], with something wrong on purpose.
+pub fn faulty_workers(
+    config: Config,
+    shards: usize,
+    seed: u64,
+    faults: Faults,
+) -> Result<Vec<Worker>, Fatal> {
     let act = |action, values: &Values| act(action, values, &|_| ());
-    let shared = Arc::new(share(config, shards, Box::new(act))?);
+    let shared = Arc::new(share(config, shards, Box::new(act), faults)?);
     let mail = mesh::<Message>(shards).into_iter().enumerate();
     Ok(mail.map(|(index, mail)| worker(&shared, index, mail, seed)).collect())
 }

@@ -6,6 +6,7 @@
 //! | `commands` | scripted sequences per family, run against redis-server and Corelane |
 //! | `compat`   | random programs, run against redis-server and Corelane, shrunk on a difference |
 //! | `net`      | the wire: malformed input, limits, pipelines, connections, migration between shards |
+//! | `serial`   | checkers of histories: is there one order of all operations that explains the answers? |
 //! | `sim`      | the server in one thread, in an order that a seed decides: order, atomicity, liveness |
 //! | `clients`  | redis-cli, redis-benchmark, memtier_benchmark and redis-py, unmodified |
 //! | `tidy`     | the code's own rules: sizes, import directions, forbidden calls |
@@ -20,5 +21,6 @@ mod commands;
 mod compat;
 mod harness;
 mod net;
+mod serial;
 mod sim;
 mod tidy;

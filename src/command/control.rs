@@ -22,6 +22,16 @@ pub struct Env {
     /// What the server does for a CONFIG SET beyond letting every shard know, by the new values;
     /// the reason when it cannot.
     pub act: Act,
+    /// Nothing is wrong, except in tests that make it so.
+    pub faults: Faults,
+}
+
+/// What goes wrong on purpose, so that tests can prove that they would see it. No option of the
+/// configuration leads here: only [`faulty_workers`](crate::server::faulty_workers) does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// A shard runs requests on keys that are promised to a transaction as if they were free.
+    pub ignore_intents: bool,
 }
 
 pub type Act = Box<dyn Fn(Action, &Values) -> Result<(), String> + Send + Sync>;

@@ -44,8 +44,9 @@ mod undo;
 mod value;
 
 pub use connection::REDIS_VERSION;
+pub use control::SessionCx;
 pub use control::write_client_line;
-pub use control::{Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, SessionCx};
+pub use control::{Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, Faults};
 pub use execute::{Caller, execute, execute_session};
 pub use help::help;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};

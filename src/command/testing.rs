@@ -107,6 +107,7 @@ impl SessionBench {
             run_id: "0123456789abcdef0123456789abcdef01234567".to_string(),
             started_at: now - 90_000_000,
             act: Box::new(|_, _| Ok(())),
+            faults: Default::default(),
         };
         let session = Session::new(3, peer, true, now - 5000);
         let slots = SlotTable::contiguous(2);

@@ -3,11 +3,12 @@
 //! A failing test prints the seed, and `CORELANE_SIM_SEED=<seed>` runs that one alone.
 
 mod order;
+mod serial;
 mod trouble;
 
 use crate::harness::reply::Parsed;
 use crate::harness::{Reply, cases, parse_line};
-use corelane::config::{Invocation, parse};
+use corelane::config::{Config, Invocation, parse};
 use corelane::net::Worker;
 use corelane::rt::sim::{self, Simulation};
 use corelane::server::workers;
@@ -23,9 +24,14 @@ fn simulation(shards: usize, seed: u64) -> Simulation<Worker> {
 }
 
 fn simulation_with(shards: usize, seed: u64, options: &[&str]) -> Simulation<Worker> {
+    let workers = workers(configuration(options), shards, seed);
+    Simulation::new(workers.expect("workers"), seed)
+}
+
+fn configuration(options: &[&str]) -> Config {
     let words = ["--port", "0", "--dir", "/tmp"].iter().chain(options).map(Into::into);
     let Ok(Invocation::Run { config, .. }) = parse(words) else { panic!("a configuration") };
-    Simulation::new(workers(*config, shards, seed).expect("workers"), seed)
+    *config
 }
 
 /// Runs a test for many seeds and names the one that fails.

@@ -1,0 +1,67 @@
+//! Whether what clients were answered can be explained by one order of all operations that agrees
+//! with time: strict serializability.
+//!
+//! Two checkers read the same histories ([`history`]):
+//!
+//! | checker | how | finds |
+//! |---------|-----|-------|
+//! | [`check_order`] | edges that follow from values and times; a cycle of them is a contradiction | why, in words; any length |
+//! | [`search`] | looks for an order in which a model gives the same answers | everything, of all commands |
+//!
+//! The first is Elle's method (K. Kingsbury, P. Alvaro: "Elle: Inferring Isolation Anomalies from
+//! Experimental Observations", VLDB 2020), with the names that A. Adya gave to the cycles. The second is that
+//! of Knossos and Porcupine (J. M. Wing, C. Gong: "Testing and Verifying Concurrent Objects", 1993; G. Lowe:
+//! "Testing for Linearizability", 2017): the whole keyspace is one object, so a linearizable history is
+//! a strictly serializable one. The edges of the first guide the search of the second.
+//!
+//! The checkers are right to complain: each rule holds in every explanation of a history, so a
+//! complaint proves a fault. That they complain enough is what their own tests are for.
+
+pub mod anomaly;
+pub mod command;
+pub mod conversation;
+mod cycles;
+pub mod graph;
+pub mod history;
+mod model;
+mod observe;
+mod order;
+mod search;
+mod time;
+pub mod workload;
+
+mod examples;
+
+pub use anomaly::{Anomaly, Kind};
+pub use history::History;
+
+use graph::{Edge, Graph};
+use order::Order;
+use search::{Budget, search};
+
+/// What contradicts itself in a history, by values and times.
+pub fn check_order(history: &History) -> Vec<Anomaly> {
+    infer(history).0
+}
+
+/// By both checkers: nothing is wrong, or what is. A search of more than `steps` steps for each
+/// operation is given up, and that is told as well.
+pub fn check(history: &History, steps: usize) -> Vec<Anomaly> {
+    let (mut anomalies, edges) = infer(history);
+    if anomalies.is_empty() {
+        let steps = steps * history.operations.len();
+        anomalies.extend(search(history, &edges, Budget { steps }).err());
+    }
+    anomalies
+}
+
+/// Contradictions, and the edges by values.
+fn infer(history: &History) -> (Vec<Anomaly>, Vec<Edge>) {
+    let mut order = Order::infer(history, observe::observe(history));
+    time::infer(&mut order);
+    let edges = std::mem::take(&mut order.edges);
+    let graph = Graph::new(history, edges.clone());
+    let mut anomalies = std::mem::take(&mut order.anomalies);
+    anomalies.extend(cycles::find(&order, &graph));
+    (anomalies, edges)
+}

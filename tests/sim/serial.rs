@@ -1,0 +1,246 @@
+//! Random programs of several clients, checked for strict serializability.
+//!
+//! One seed decides everything: how many shards and clients, what they ask, whether they wait for
+//! answers, who goes away, and in which order all of it happens.
+
+use super::{STEPS, configuration, for_seeds};
+use crate::harness::{cases, now};
+use crate::serial::anomaly::{Anomaly, assert_none};
+use crate::serial::command::Command;
+use crate::serial::conversation::{Conversation, Request};
+use crate::serial::history::Action;
+use crate::serial::workload::{self, Mix, Source};
+use crate::serial::{History, check};
+use corelane::command::Faults;
+use corelane::net::Worker;
+use corelane::rt::sim::{Client, Simulation};
+use corelane::server::faulty_workers;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Databases that the programs use.
+const DATABASES: u8 = 2;
+
+/// Operations of one history.
+const OPERATIONS: usize = 120;
+
+/// Steps of the search for an order, for each operation.
+const SEARCH_STEPS: usize = 5_000;
+
+struct Guest {
+    client: Client,
+    talk: Conversation,
+    /// What it will ask.
+    plan: VecDeque<Request>,
+    /// Requests that it sends before it waits for an answer.
+    depth: usize,
+    /// It asks nothing any more, and may not be answered.
+    cut: bool,
+    /// It asks nothing any more.
+    leaving: bool,
+}
+
+/// A server and its clients.
+struct Party {
+    simulation: Simulation<Worker>,
+    shards: usize,
+    source: Source,
+    guests: Vec<Guest>,
+    now: u64,
+    strange: Vec<Anomaly>,
+}
+
+impl Party {
+    fn new(seed: u64, shards: usize, mix: Mix, simulation: Simulation<Worker>) -> Party {
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x5e11_a1b2_c3d4_e5f6);
+        let keys = random.u32(4..=10);
+        let source = Source { random, mix, keys, first: 0, token: 1, step: 1 };
+        let guests = Vec::new();
+        Party { simulation, shards, source, guests, now: 1, strange: Vec::new() }
+    }
+
+    fn arrive(&mut self) {
+        let random = &mut self.source.random;
+        let client = self.simulation.connect(random.usize(..self.shards));
+        let depth = [1, 1, 2, 6][random.usize(..4)];
+        self.guests.push(Guest {
+            client,
+            talk: Conversation::new(self.guests.len() as u32),
+            plan: VecDeque::new(),
+            depth,
+            cut: false,
+            leaving: false,
+        });
+    }
+
+    /// One client asks something, or goes away.
+    fn act(&mut self) {
+        let n = self.source.random.usize(..self.guests.len());
+        let guest = &mut self.guests[n];
+        if guest.leaving || guest.talk.pending() >= guest.depth {
+            return;
+        }
+        match self.source.random.u8(..) {
+            0 => {
+                self.simulation.cut(guest.client);
+                (guest.cut, guest.leaving) = (true, true);
+                return self.arrive();
+            }
+            1 => {
+                self.simulation.hang_up(guest.client);
+                guest.leaving = true;
+                return self.arrive();
+            }
+            _ => {}
+        }
+        let mut bytes = Vec::new();
+        for _ in guest.talk.pending()..guest.depth {
+            if guest.plan.is_empty() {
+                guest.plan.extend(self.source.next());
+            }
+            let request = guest.plan.pop_front().expect("filled");
+            guest.talk.ask(request, self.now, &mut bytes);
+            self.now += 1;
+        }
+        self.simulation.write(guest.client, &bytes);
+    }
+
+    fn step(&mut self) {
+        self.simulation.step();
+        self.now += 1;
+        for guest in &mut self.guests {
+            let bytes = self.simulation.read(guest.client);
+            if !bytes.is_empty() {
+                self.strange.extend(guest.talk.hear(&bytes, self.now).err());
+            }
+        }
+    }
+
+    /// Waits until all that was asked is answered.
+    fn finish(&mut self) {
+        let mut steps = 0;
+        while self.guests.iter().any(|guest| !guest.cut && guest.talk.pending() > 0) {
+            self.step();
+            steps += 1;
+            assert!(steps < STEPS, "somebody waits for ever");
+        }
+        self.simulation.settle(STEPS);
+        self.step();
+    }
+
+    /// Looks at everything that is there in the end.
+    fn take_stock(&mut self) {
+        self.arrive();
+        let guest = self.guests.last_mut().expect("just arrived");
+        guest.leaving = true;
+        let mut bytes = Vec::new();
+        for db in 0..DATABASES {
+            let all = (0..self.source.keys).collect();
+            let look =
+                vec![Command::Select(db), Command::MGet(all), Command::DbSize, Command::Keys];
+            guest.talk.ask(Request::Act(Action::Block(look)), self.now, &mut bytes);
+            self.now += 1;
+        }
+        self.simulation.write(guest.client, &bytes);
+        self.finish();
+    }
+
+    fn run(mut self, operations: usize) -> History {
+        for _ in 0..self.source.random.usize(3..=8) {
+            self.arrive();
+        }
+        let asked = |party: &Party| -> usize {
+            party.guests.iter().map(|guest| guest.talk.operations.len()).sum()
+        };
+        while asked(&self) < operations {
+            self.act();
+            (0..self.source.random.u8(0..12)).for_each(|_| self.step());
+        }
+        self.finish();
+        self.take_stock();
+        for shard in 0..self.shards {
+            assert!(self.simulation.handler(shard).is_idle(), "shard {shard} has something to do");
+        }
+        assert_none(&self.strange);
+        History::of(self.guests.into_iter().map(|guest| guest.talk), self.shards)
+    }
+}
+
+/// The history of one seed.
+fn history(seed: u64, mix: Mix, faults: Faults) -> History {
+    let shards = [2, 3, 5][seed as usize % 3];
+    let workers = faulty_workers(configuration(&[]), shards, seed, faults).expect("workers");
+    Party::new(seed, shards, mix, Simulation::new(workers, seed)).run(OPERATIONS)
+}
+
+fn assert_serializable(seed: u64, mix: Mix) {
+    let history = history(seed, mix, Faults::default());
+    let found = check(&history, SEARCH_STEPS);
+    if !found.is_empty() {
+        eprintln!("{history}");
+    }
+    assert_none(&found);
+}
+
+/// Without what is done in parts outside of blocks.
+const JOINT: Mix = Mix { split: 0, whole: 0, databases: 0, ..workload::ALL };
+
+#[test]
+fn blocks_and_joint_commands_are_strictly_serializable() {
+    for_seeds("sim::serial::blocks", 400, |seed| assert_serializable(seed, JOINT));
+}
+
+#[test]
+#[ignore = "MGET, MSET, DEL, EXISTS, FLUSHALL, DBSIZE and KEYS are not atomic over shards"]
+fn everything_is_strictly_serializable() {
+    for_seeds("sim::serial::everything", 400, |seed| assert_serializable(seed, workload::ALL));
+}
+
+#[test]
+#[ignore = "MGET, MSET, DEL, EXISTS, FLUSHALL, DBSIZE and KEYS are not atomic over shards"]
+fn traced_values_are_strictly_serializable() {
+    for_seeds("sim::serial::traced", 400, |seed| assert_serializable(seed, workload::TRACED));
+}
+
+/// How many of some seeds have a history that is not strictly serializable.
+fn count_bad(seeds: u64, mix: Mix, faults: Faults) -> usize {
+    let is_bad = |seed: &u64| !check(&history(*seed, mix, faults), SEARCH_STEPS).is_empty();
+    (0..seeds).filter(is_bad).count()
+}
+
+#[test]
+#[ignore = "no shard knows of the fault yet"]
+fn without_intents_an_anomaly_is_found() {
+    let faults = Faults { ignore_intents: true };
+    for (name, mix) in [("joint", JOINT), ("all", workload::ALL), ("traced", workload::TRACED)] {
+        let bad = count_bad(100, mix, faults);
+        eprintln!("{name}: {bad} of 100 histories are not strictly serializable");
+        assert!(bad > 0, "{name}: a server that ignores what is promised is found out");
+    }
+}
+
+/// For measuring: `cargo test --test it rates -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures and asserts nothing about them"]
+fn rates_of_anomalies() {
+    for (name, mix) in [("joint", JOINT), ("all", workload::ALL), ("traced", workload::TRACED)] {
+        let mut kinds = std::collections::BTreeMap::new();
+        let (mut bad, mut checking) = (0, Duration::ZERO);
+        let begun = now();
+        let seeds = u64::from(cases(300));
+        for seed in 0..seeds {
+            let history = history(seed, mix, Faults::default());
+            let start = now();
+            let found = check(&history, SEARCH_STEPS);
+            checking += start.elapsed();
+            bad += usize::from(!found.is_empty());
+            for anomaly in &found {
+                *kinds.entry(anomaly.kind).or_insert(0) += 1;
+            }
+        }
+        let all = begun.elapsed();
+        eprintln!(
+            "{name}: {bad} of {seeds} seeds, {all:?}, of that checking {checking:?}: {kinds:?}"
+        );
+    }
+}
