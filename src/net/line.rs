@@ -16,7 +16,7 @@
 use super::gather::Loan;
 use super::tour::Tour;
 use super::worker::Worker;
-use crate::command::{Command, CommandId, KeyShape, READONLY, Registry, Spread};
+use crate::command::{Command, CommandId, Faults, KeyShape, READONLY, Registry, Spread};
 use crate::resp::Args;
 use crate::route::{Batch, Kind, Request};
 use crate::rt::{Io, Token};
@@ -67,6 +67,14 @@ impl Ahead {
 }
 
 impl Line {
+    pub fn new(faults: Faults) -> Line {
+        let mut line = Line::default();
+        if faults.ignore_intents {
+            line.intents = Intents::ignored();
+        }
+        line
+    }
+
     /// Whether nothing is held and nobody waits.
     pub fn is_idle(&self) -> bool {
         self.intents.is_empty() && !self.is_waited_in()

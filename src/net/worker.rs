@@ -156,6 +156,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, shard: Shard, mail: Mailboxes<Message>) -> Worker {
         let shards = mail.shards();
         let limits = Limits::new(&shared.env.config());
+        let line = Line::new(shared.env.faults);
         Worker {
             index: shard.index,
             shard,
@@ -171,7 +172,7 @@ impl Worker {
             planned: Vec::new(),
             spans: Vec::new(),
             gathers: Gathers::default(),
-            line: Line::default(),
+            line,
             waiters: Waiters::default(),
             pause: Pause::default(),
             held_back: Vec::new(),
