@@ -12,9 +12,15 @@ fn element() -> BoxedStrategy<Arg> {
     prop_oneof![
         12 => one_of(&["a", "b", "c", "1", "2", "-1", "127", "128", "", "01", "a b", "1.5"]),
         2 => (-5i64..5).prop_map(|n| n.to_string().into_bytes()),
-        2 => value(),
+        2 => value().prop_filter("in range", in_range),
     ]
     .boxed()
+}
+
+/// Not a number that overflows: once it has met one, redis-server's SORT may take the next empty
+/// text for another.
+fn in_range(arg: &Arg) -> bool {
+    !["1e400", "1e5000", "-1e5000"].iter().any(|number| arg == number.as_bytes())
 }
 
 fn index() -> BoxedStrategy<Arg> {
@@ -166,8 +172,8 @@ pub fn sort() -> BoxedStrategy<Cmd> {
     };
     let weight = prop_oneof![
         10 => (-20i64..20).prop_map(|n| n.to_string().into_bytes()),
-        3 => float(),
-        3 => one_of(&["anna", "bert", "", " 7", "0x1A", "inf", "-inf", "1\u{0}2", "1e-320"]),
+        3 => float().prop_filter("in range", in_range),
+        3 => one_of(&["anna", "bert", "", " 7", "0x1A", "inf", "-inf", "1\u{0}2", "0x"]),
     ];
     let named = prop_oneof![8 => one_of(&names), 1 => element()].boxed();
     let pattern = || {
