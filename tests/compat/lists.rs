@@ -1,6 +1,6 @@
 //! Random list commands, and SORT of lists.
 
-use super::run::{Mode, differential};
+use super::run::{Mode, differential_with};
 use super::values::*;
 use crate::harness::Cmd;
 use crate::harness::Protocol::Resp2;
@@ -12,9 +12,15 @@ fn element() -> BoxedStrategy<Arg> {
     prop_oneof![
         12 => one_of(&["a", "b", "c", "1", "2", "-1", "127", "128", "", "01", "a b", "1.5"]),
         2 => (-5i64..5).prop_map(|n| n.to_string().into_bytes()),
-        2 => value(),
+        2 => value().prop_filter("in range", in_range),
     ]
     .boxed()
+}
+
+/// Not a number that overflows: once it has met one, redis-server's SORT may take the next empty
+/// text for another.
+fn in_range(arg: &Arg) -> bool {
+    !["1e400", "1e5000", "-1e5000"].iter().any(|number| arg == number.as_bytes())
 }
 
 fn index() -> BoxedStrategy<Arg> {
@@ -24,6 +30,15 @@ fn index() -> BoxedStrategy<Arg> {
         1 => integer(),
     ]
     .boxed()
+}
+
+/// LSET of 7.2 looks at no more than the low 32 bits of an index.
+fn index_of_32_bits() -> BoxedStrategy<Arg> {
+    let is_long = |n: &Arg| {
+        std::str::from_utf8(n)
+            .is_ok_and(|n| n.parse::<i64>().is_ok_and(|n| i32::try_from(n).is_err()))
+    };
+    index().prop_filter("32 bits", move |n| !is_long(n)).boxed()
 }
 
 fn count() -> BoxedStrategy<Arg> {
@@ -110,7 +125,7 @@ pub fn command() -> BoxedStrategy<Cmd> {
         5 => with_tail("RPOP", vec![key()], optional_count()),
         2 => cmd("LLEN", vec![key()]),
         4 => cmd("LINDEX", vec![key(), index()]),
-        4 => cmd("LSET", vec![key(), index(), element()]),
+        4 => cmd("LSET", vec![key(), index_of_32_bits(), element()]),
         6 => cmd("LRANGE", range()),
         4 => cmd("LRANGE", vec![key(), word("0"), word("-1")]),
         4 => cmd("LREM", vec![key(), index(), element()]),
@@ -157,8 +172,8 @@ pub fn sort() -> BoxedStrategy<Cmd> {
     };
     let weight = prop_oneof![
         10 => (-20i64..20).prop_map(|n| n.to_string().into_bytes()),
-        3 => float(),
-        3 => one_of(&["anna", "bert", "", " 7", "0x1A", "inf", "-inf", "1\u{0}2", "1e-320"]),
+        3 => float().prop_filter("in range", in_range),
+        3 => one_of(&["anna", "bert", "", " 7", "0x1A", "inf", "-inf", "1\u{0}2", "0x"]),
     ];
     let named = prop_oneof![8 => one_of(&names), 1 => element()].boxed();
     let pattern = || {
@@ -208,11 +223,13 @@ pub fn sort() -> BoxedStrategy<Cmd> {
 
 /// Lists and their encodings, which are as in 7.2 only with such an oracle.
 fn encodings() -> BoxedStrategy<Cmd> {
-    let limit = one_of(&["-2", "-1", "1", "2", "3", "5", "20"]);
+    // Valkey refuses the least integer as a count of LREM, and a list of one element of more than
+    // 8 kB is big in it, whatever the limit.
+    let least = i64::MIN.to_string().into_bytes();
+    let usual = move |arg: &Arg| *arg != least && arg.len() < 8000;
     prop_oneof![
-        12 => command(),
+        12 => command().prop_filter("as in 7.2", move |cmd| cmd.0.iter().all(&usual)),
         6 => cmd("OBJECT ENCODING", vec![key()]),
-        1 => cmd("CONFIG SET list-max-listpack-size", vec![limit]),
     ]
     .boxed()
 }
@@ -220,5 +237,9 @@ fn encodings() -> BoxedStrategy<Cmd> {
 #[test]
 #[ignore = "the oracle must be 7.2 or later: CORELANE_ORACLE=valkey-server"]
 fn list_encodings() {
-    differential("list_encodings", |_| encodings(), 1, Resp2, Mode::Stepwise, 1_000);
+    for limit in ["-1", "-2", "-3", "0", "1", "2", "3", "5", "20", "128"] {
+        let args = ["--list-max-listpack-size", limit];
+        let name = format!("list_encodings_{limit}");
+        differential_with(&args, &name, |_| encodings(), 1, Resp2, Mode::Stepwise, 200);
+    }
 }

@@ -27,7 +27,20 @@ pub fn differential(
     mode: Mode,
     count: u32,
 ) {
-    let pair = Pair::start(shards, &[]);
+    differential_with(&[], name, commands, shards, protocol, mode, count);
+}
+
+/// As [`differential`], on servers that are given these options.
+pub fn differential_with(
+    args: &[&str],
+    name: &str,
+    commands: impl Fn(Mode) -> BoxedStrategy<Cmd>,
+    shards: usize,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
+    let pair = Pair::start(shards, args);
     // A key that has expired goes when it is met, not at a moment of the server's own.
     for server in [&pair.redis, &pair.corelane] {
         assert_eq!(server.client().run("DEBUG SET-ACTIVE-EXPIRE 0").text(), "OK");

@@ -128,7 +128,8 @@ fn check(holds: bool, why: &str) -> Result<(), String> {
 /// Whether the two name the encoding of a list that is small enough to be a listpack since 7.2.
 fn is_small_list(cmd: &Cmd, oracle: &Reply, subject: &Reply) -> bool {
     (cmd.name() == "OBJECT" && cmd.upper(1) == "ENCODING")
-        && (oracle.text(), subject.text()) == ("quicklist".into(), "listpack".into())
+        && matches!((oracle, subject), (Reply::Bulk(a), Reply::Bulk(b))
+            if a == b"quicklist" && b == b"listpack")
 }
 
 /// The commands whose replies need not be equal. `None`: no rule, or the replies aren't of the

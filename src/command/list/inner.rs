@@ -174,10 +174,10 @@ impl Search {
         };
         let len = list.len();
         match self.from {
-            End::Front => list.iter().enumerate().take(self.compared).any(|pair| meets(pair)),
+            End::Front => list.iter().enumerate().take(self.compared).any(&mut meets),
             End::Back => {
                 let indexed = (0..len).rev().zip(list.iter_back_from(len));
-                indexed.take(self.compared).any(|pair| meets(pair))
+                indexed.take(self.compared).any(meets)
             }
         };
     }
