@@ -24,7 +24,7 @@ use crate::data::packed::Element;
 use crate::data::{Object, ValueRef};
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Cx, Keys};
 use options::Options;
 use pattern::{Pattern, score_of};
 use std::cmp::Ordering;
@@ -48,7 +48,7 @@ pub const COMMANDS: &[Command] = &[
         &[KeySpec::one(1, RO_ACCESS), PATTERN_KEYS, STORE_KEY],
         sort,
     )
-    .unnamed_keys(reads_unnamed)
+    .unnamed_keys(UNNAMED)
     .own_categories(CATEGORIES)
     .doc(
         Group::Generic,
@@ -59,7 +59,7 @@ pub const COMMANDS: &[Command] = &[
         "Answers the elements of a list, a set or a sorted set in order, or stores them.",
     ),
     shard("sort_ro", -2, READONLY, &[KeySpec::one(1, RO_ACCESS), PATTERN_KEYS], sort_ro)
-        .unnamed_keys(reads_unnamed)
+        .unnamed_keys(UNNAMED)
         .own_categories(CATEGORIES)
         .doc(
             Group::Generic,
@@ -82,6 +82,25 @@ pub fn reads_unnamed(args: &Args) -> bool {
         let patterns = options.by.iter().chain(&options.get);
         patterns.copied().any(|pattern| Pattern::new(pattern).reads_a_key())
     })
+}
+
+const UNNAMED: UnnamedKeys = UnnamedKeys { are_used: reads_unnamed, names: unnamed };
+
+/// The keys that BY and GET mean for the elements that there are.
+fn unnamed(keys: &mut Keys, args: &Args) -> Vec<Box<[u8]>> {
+    let mut names = Vec::new();
+    let Ok(options) = Options::parse(args, true) else { return names };
+    let patterns = options.by.iter().chain(&options.get).copied().map(Pattern::new);
+    let patterns: Vec<Pattern> = patterns.filter(|pattern| pattern.reads_a_key()).collect();
+    let Some(entry) = keys.peek(args.at(1)) else { return names };
+    // Of the wrong type: the command says so.
+    let Ok(source) = Source::of(entry.value(), 0, false) else { return names };
+    source.elements.for_each(|element| {
+        element.with_text(|text| {
+            names.extend(patterns.iter().filter_map(|pattern| Some(pattern.key(text)?.into())));
+        });
+    });
+    names
 }
 
 /// Where the key is that STORE names.

@@ -4,7 +4,7 @@ use super::control::{Control, SessionCx};
 use super::registry::KeyIndexes;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::Cx;
+use crate::shard::{Cx, Keys};
 use std::ops::BitOr;
 
 /// A set of command flags, with Redis' names.
@@ -211,8 +211,14 @@ pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
 /// Appends the indexes of those arguments that are keys of a kind.
 pub type KeysFn = fn(&Args, &mut KeyIndexes);
 
-/// Whether a request uses keys whose names are not among its arguments.
-pub type UnnamedKeysFn = fn(&Args) -> bool;
+/// Keys whose names are not among a request's arguments.
+#[derive(Clone, Copy)]
+pub struct UnnamedKeys {
+    /// Whether a request uses some.
+    pub are_used: fn(&Args) -> bool,
+    /// Which ones, as the data are now; to be asked on the shard of the request's first key.
+    pub names: fn(&mut Keys, &Args) -> Vec<Box<[u8]>>,
+}
 
 /// How a request uses its keys: the flags that stand in place of `variable_flags`.
 pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
@@ -279,7 +285,7 @@ pub struct Command {
     pub key_flags: Option<KeyFlagsFn>,
     /// For commands that can use keys whose names only the data tell: such a request must run with
     /// the keys of all shards at hand. The others need no more than what the key specs name.
-    pub unnamed_keys: Option<UnnamedKeysFn>,
+    pub unnamed_keys: Option<UnnamedKeys>,
     pub run: Run,
     pub spread: Spread,
     pub in_multi: InMulti,
@@ -380,8 +386,8 @@ impl Command {
         self
     }
 
-    /// What says whether one request uses keys that its arguments do not name.
-    pub const fn unnamed_keys(mut self, of: UnnamedKeysFn) -> Command {
+    /// What tells the keys that the arguments of a request do not name.
+    pub const fn unnamed_keys(mut self, of: UnnamedKeys) -> Command {
         self.unnamed_keys = Some(of);
         self
     }
@@ -422,6 +428,11 @@ impl Command {
     pub const fn deprecated(mut self, since: &'static str, instead: &'static str) -> Command {
         self.deprecated = Some((since, instead));
         self
+    }
+
+    /// Whether a request needs the keys of all shards at hand.
+    pub fn uses_unnamed(&self, args: &Args) -> bool {
+        self.unnamed_keys.is_some_and(|unnamed| (unnamed.are_used)(args))
     }
 
     /// Whether a request of `len` arguments (the name included) has as many as it needs.

@@ -429,6 +429,9 @@ impl Worker {
         let first = owners.next();
         let together = owners.all(|owner| Some(owner) == first);
         match command.spread {
+            _ if self.slots.shards() > 1 && command.uses_unnamed(args) => {
+                self.begin_gather_all(io, token, conn, id, args);
+            }
             Spread::EveryShard { .. } if self.slots.shards() > 1 => {
                 let tour = self.tour_of_all(token, conn, id, args);
                 self.begin_tour(io, conn, tour);

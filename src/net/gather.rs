@@ -124,6 +124,20 @@ impl Worker {
         self.gather(io, token, conn, work, keys, &[], false);
     }
 
+    /// Begins a command that needs the keys of all shards.
+    pub(super) fn begin_gather_all(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        id: CommandId,
+        args: &Args,
+    ) {
+        let words = args.iter().map(<[u8]>::to_vec).collect();
+        let work = Work::Command { id, caller: super::dispatch::caller(conn), words };
+        self.gather(io, token, conn, work, Vec::new(), &[], true);
+    }
+
     /// Borrows `keys` (or with `whole` everything) for a block; `watched_on` are the shards where
     /// the client watches some of them.
     pub(super) fn gather_block(
@@ -270,14 +284,18 @@ impl Worker {
             Work::Block => return self.run_gathered_block(io, token, state.borrowed, conn),
             Work::Retry(waiting) => return self.run_gathered_retry(&waiting, state.borrowed),
         };
+        let whole = state.borrowed.iter().any(|loan| loan.is_whole());
         let gone = conn.is_none() && !self.is_connected(token);
-        if caller.may_wait && gone {
+        if gone && (whole || caller.may_wait) {
             // What it would take would be lost.
             return self.give_back(state.borrowed);
         }
-        self.unpack(&mut state.borrowed);
         let (bytes, spans) = super::operation::flat(words.iter().map(Vec::as_slice));
         let args = Args::new(&bytes, &spans);
+        if whole {
+            return self.run_gathered_on_all(io, token, (id, args), state.borrowed, conn);
+        }
+        self.unpack(&mut state.borrowed);
         let (registry, now) = (&self.shared.env.registry, self.now);
         let (mut reply, mut wait) = (Vec::new(), None);
         if let Run::Shard(handler) = registry.command(id).run {
@@ -297,6 +315,30 @@ impl Worker {
             }),
         }
         self.give_back(state.borrowed);
+    }
+
+    /// Runs a command that has borrowed the keys of all shards.
+    fn run_gathered_on_all(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        (id, args): (CommandId, Args),
+        mut loans: Loans,
+        conn: Option<&mut Conn>,
+    ) {
+        let command = self.shared.env.registry.command(id);
+        let mut run = |worker: &mut Worker, conn: &mut Conn| {
+            conn.operation = None;
+            worker.run_on_all(conn, (id, command), &args, &mut loans);
+        };
+        match conn {
+            Some(conn) => run(self, conn),
+            None => self.with_conn(io, token, |worker, io, conn| {
+                run(worker, conn);
+                worker.resume(io, token, conn);
+            }),
+        }
+        self.give_back(loans);
     }
 
     /// Runs a command again whose client waits, unless it has given up meanwhile.

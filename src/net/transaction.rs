@@ -133,6 +133,7 @@ impl Worker {
         match (command.run, command.spread) {
             (Run::Session(_), _) => place.here = true,
             (_, Spread::EveryShard { .. } | Spread::Cursor) => place.everywhere = true,
+            _ if command.uses_unnamed(args) => place.everywhere = true,
             _ => match (owner, command.key_indexes(args)) {
                 (Some(owner), _) => place.add(owner),
                 (None, Ok(indexes)) => {

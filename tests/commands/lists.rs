@@ -222,3 +222,35 @@ fn lists_as_keys() {
         "#,
     );
 }
+
+#[test]
+fn sort_finds_keys_wherever_they_are() {
+    everywhere(
+        r#"
+        RPUSH ids 3 1 2 5 4
+        MSET w_1 50 w_2 40 w_3 30 w_4 20 w_5 10
+        MSET n_1 one n_2 two n_3 three n_4 four
+        SORT ids BY w_*
+        SORT ids BY w_* DESC GET # GET n_* GET w_*
+        SORT_RO ids BY w_* LIMIT 1 2 GET n_*
+        SORT ids BY n_* ALPHA STORE out
+        LRANGE out 0 -1
+        SORT ids GET n_* STORE ids
+        LRANGE ids 0 -1
+        SET w_3 x
+        RPUSH l2 1 2 3
+        SORT l2 BY w_*
+        SET text 1
+        SORT text BY w_*
+        SORT none BY w_* STORE out
+        EXISTS out
+        MULTI
+        SET w_3 1
+        SORT l2 BY w_* GET n_*
+        INCR w_3
+        SORT l2 BY w_* STORE out
+        EXEC
+        LRANGE out 0 -1
+        "#,
+    );
+}

@@ -46,6 +46,13 @@ impl<'a> Pattern<'a> {
         self.has_star() && !self.is_element()
     }
 
+    /// The key that the pattern means for an element.
+    pub fn key(self, element: &[u8]) -> Option<Vec<u8>> {
+        let star = self.star?;
+        let end = self.arrow.unwrap_or(self.text.len());
+        Some([&self.text[..star], element, &self.text[star + 1..end]].concat())
+    }
+
     /// What the pattern means for an element; the key's name is put together in `name`.
     pub fn find<'k>(
         self,
