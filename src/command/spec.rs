@@ -4,7 +4,7 @@ use super::control::{Control, SessionCx};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::shard::Cx;
-use std::ops::BitOr;
+use std::ops::{BitOr, Range};
 
 /// A set of command flags, with Redis' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +81,9 @@ pub const PROTECTED: Flags = Flags(1 << 20);
 /// To clients a plain command that reads its own words: COMMAND lists no subcommands, and a wrong
 /// one gets another error.
 pub const PLAIN: Flags = Flags(1 << 21);
+/// A client that waits for keys is also tried again when one of them goes or gets a value of
+/// another type, since the command then has an error to tell.
+pub const WAKES_ON_LOSS: Flags = Flags(1 << 22);
 
 /// Where a command's keys begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +206,9 @@ pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
 /// How a request uses its keys: the flags that stand in place of `variable_flags`.
 pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
 
+/// Where the keys of a request are, for commands whose key specs may be mistaken.
+pub type FindKeysFn = fn(&Args) -> Range<usize>;
+
 /// What runs a command.
 #[derive(Clone, Copy)]
 pub enum Run {
@@ -260,6 +266,8 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// For key specs with `variable_flags`.
     pub key_flags: Option<KeyFlagsFn>,
+    /// In place of the key specs, which only tell others.
+    pub find_keys: Option<FindKeysFn>,
     pub run: Run,
     pub spread: Spread,
     pub in_multi: InMulti,
@@ -291,6 +299,7 @@ pub const fn shard(
         flags,
         keys,
         key_flags: None,
+        find_keys: None,
         run: Run::Shard(run),
         spread: Spread::OneShard,
         in_multi: InMulti::Waits,
@@ -345,6 +354,12 @@ impl Command {
     /// What says how one request uses the keys, when that depends on its options.
     pub const fn key_flags(mut self, of: KeyFlagsFn) -> Command {
         self.key_flags = Some(of);
+        self
+    }
+
+    /// What finds the keys of a request where the key specs could be wrong.
+    pub const fn find_keys(mut self, find: FindKeysFn) -> Command {
+        self.find_keys = Some(find);
         self
     }
 

