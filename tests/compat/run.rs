@@ -27,6 +27,19 @@ pub fn differential(
     mode: Mode,
     count: u32,
 ) {
+    let programs = proptest::collection::vec(commands(mode), 1..PROGRAM_MAX).boxed();
+    differential_programs(name, programs, shards, protocol, mode, count);
+}
+
+/// As [`differential`], of whole programs.
+pub fn differential_programs(
+    name: &str,
+    programs: BoxedStrategy<Vec<Cmd>>,
+    shards: usize,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
     let pair = Pair::start(shards, &[]);
     // A key that has expired goes when it is met, not at a moment of the server's own.
     for server in [&pair.redis, &pair.corelane] {
@@ -43,8 +56,7 @@ pub fn differential(
         Mode::Stepwise => proptest::collection::vec(any::<usize>(), 0..1).boxed(),
         Mode::Pipelined => proptest::collection::vec(any::<usize>(), 0..6).boxed(),
     };
-    let programs = (proptest::collection::vec(commands(mode), 1..PROGRAM_MAX), cuts);
-    let verdict = runner.run(&programs, |(program, cuts)| {
+    let verdict = runner.run(&(programs, cuts), |(program, cuts)| {
         run(&pair, protocol, mode, &program, &cuts)
             .map_err(|d| TestCaseError::fail(format!("{} {d:?}", d.why)))
     });

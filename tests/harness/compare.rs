@@ -5,6 +5,7 @@
 
 use super::reply::Reply;
 use super::script::Cmd;
+use super::streams;
 
 /// How much later one server may have run the same command.
 const DRIFT_MS: i64 = 5_000;
@@ -111,6 +112,9 @@ pub fn same(cmd: &Cmd, age: OracleAge, oracle: &Reply, subject: &Reply) -> Resul
         // redis-server quotes arguments up to their first NUL only.
         let start = |r: &Reply| r.text().split(' ').take(3).collect::<Vec<_>>().join(" ");
         return check(start(oracle) == start(subject), "the errors differ");
+    }
+    if let Some(verdict) = streams::loosely(cmd, age, oracle, subject) {
+        return verdict;
     }
     if let Some(verdict) = loosely(cmd, oracle, subject) {
         return verdict;

@@ -63,6 +63,8 @@ pub struct Group {
     pending: BTreeMap<Id, Pending>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     consumers: Vec<Option<Consumer>>,
+    /// Numbers that are free again.
+    free: Vec<ConsumerId>,
 }
 
 impl Group {
@@ -73,6 +75,7 @@ impl Group {
             pending: BTreeMap::new(),
             names: BTreeMap::new(),
             consumers: Vec::new(),
+            free: Vec::new(),
         }
     }
 
@@ -94,13 +97,11 @@ impl Group {
             active_at: None,
             pending: BTreeSet::new(),
         };
-        let free = self.consumers.iter().position(Option::is_none);
-        let at = free.unwrap_or_else(|| {
+        let id = self.free.pop().unwrap_or_else(|| {
             self.consumers.push(None);
-            self.consumers.len() - 1
+            ConsumerId(self.consumers.len() as u32 - 1)
         });
-        self.consumers[at] = Some(consumer);
-        let id = ConsumerId(at as u32);
+        self.consumers[id.0 as usize] = Some(consumer);
         self.names.insert(name, id);
         (id, true)
     }
@@ -122,6 +123,7 @@ impl Group {
     pub fn remove_consumer(&mut self, name: &[u8]) -> Option<usize> {
         let id = self.names.remove(name)?;
         let consumer = self.consumers[id.0 as usize].take()?;
+        self.free.push(id);
         for id in &consumer.pending {
             self.pending.remove(id);
         }
@@ -208,11 +210,15 @@ impl Group {
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
     }
 
-    /// Frees up to `max` pending entries; whether there are more. What is left is not consistent.
+    /// Frees up to `max` pending entries and consumers; whether there are more. What is left is not
+    /// consistent.
     pub fn free_some(&mut self, max: usize) -> bool {
         for _ in 0..max {
-            let Some((_, pending)) = self.pending.pop_first() else { return false };
-            self.consumer_mut(pending.consumer).pending.pop_first();
+            if let Some((_, pending)) = self.pending.pop_first() {
+                self.consumer_mut(pending.consumer).pending.pop_first();
+            } else if self.names.pop_first().is_none() {
+                return false;
+            }
         }
         true
     }
