@@ -262,6 +262,9 @@ pub type KeyIndexes = SmallVec<[u32; 8]>;
 impl Command {
     /// The indexes of the keys in `args`, spec by spec.
     pub fn key_indexes(&self, args: &Args) -> Result<KeyIndexes, CmdError> {
+        if let Some(find) = self.find_keys {
+            return Ok(find(args).map(|index| index as u32).collect());
+        }
         let mut indexes = KeyIndexes::new();
         for spec in self.keys {
             spec_indexes(spec, args, &mut indexes)?;

@@ -5,7 +5,7 @@ use super::registry::KeyIndexes;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::shard::{Cx, Keys};
-use std::ops::BitOr;
+use std::ops::{BitOr, Range};
 
 /// A set of command flags, with Redis' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,8 +82,8 @@ pub const PROTECTED: Flags = Flags(1 << 20);
 /// To clients a plain command that reads its own words: COMMAND lists no subcommands, and a wrong
 /// one gets another error.
 pub const PLAIN: Flags = Flags(1 << 21);
-/// A client that waits is served with all its keys at hand, also those that are not ready: an
-/// absent one would matter.
+/// A client that waits is served with all its keys at hand, also those that are not ready, and is tried
+/// again also when one of them goes or gets a value of another type: the command then has an error to tell.
 pub const SERVED_WHOLE: Flags = Flags(1 << 22);
 
 /// Where a command's keys begin.
@@ -225,6 +225,8 @@ pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
 
 /// The command that puts back what a request has taken, by its encoded reply.
 pub type UndoFn = fn(&Args, &[u8]) -> Option<Vec<Vec<u8>>>;
+/// Where the keys of a request are, for commands whose key specs may be mistaken.
+pub type FindKeysFn = fn(&Args) -> Range<usize>;
 
 /// What runs a command.
 #[derive(Clone, Copy)]
@@ -286,6 +288,8 @@ pub struct Command {
     /// For commands that can use keys whose names only the data tell: such a request must run with
     /// the keys of all shards at hand. The others need no more than what the key specs name.
     pub unnamed_keys: Option<UnnamedKeys>,
+    /// In place of the key specs, which only tell others.
+    pub find_keys: Option<FindKeysFn>,
     pub run: Run,
     pub spread: Spread,
     pub in_multi: InMulti,
@@ -322,6 +326,7 @@ pub const fn shard(
         keys,
         key_flags: None,
         unnamed_keys: None,
+        find_keys: None,
         run: Run::Shard(run),
         spread: Spread::OneShard,
         in_multi: InMulti::Waits,
@@ -389,6 +394,12 @@ impl Command {
     /// What tells the keys that the arguments of a request do not name.
     pub const fn unnamed_keys(mut self, of: UnnamedKeys) -> Command {
         self.unnamed_keys = Some(of);
+        self
+    }
+
+    /// What finds the keys of a request where the key specs could be wrong.
+    pub const fn find_keys(mut self, find: FindKeysFn) -> Command {
+        self.find_keys = Some(find);
         self
     }
 

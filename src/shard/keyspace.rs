@@ -235,6 +235,13 @@ impl Keys<'_> {
         self.live(key, lookup)
     }
 
+    /// As [`Keys::get`], for a command that changes in place what those who watch the key do not
+    /// take for a change: the groups of a stream.
+    #[inline]
+    pub fn get_mut_unwatched(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.live(key, Lookup { touch: self.touch, count: true })
+    }
+
     /// As [`Keys::get_mut`], but makes an empty string without expiry where there is nothing;
     /// and whether it was made.
     pub fn get_or_make(&mut self, key: &[u8]) -> (&mut Entry, bool) {
@@ -259,6 +266,7 @@ impl Keys<'_> {
     /// Makes `key` hold the string `value`, whatever it held before.
     pub fn set_string(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
         self.touch_watched(key);
+        self.ready(key);
         let (hash, now) = (self.hash(key), self.now);
         let Keyspace { dbs, access, random, .. } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
@@ -448,7 +456,7 @@ impl Keys<'_> {
     #[inline]
     fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        let Keyspace { dbs, access, random, stats, watches, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, stats, watches, waited, .. } = &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
         if let Some(entry) = found.take_if(|entry| entry.expire_at().is_some_and(|at| now > at)) {
             entry.remove();
@@ -457,6 +465,9 @@ impl Keys<'_> {
             stats.expired_keys.add(1);
             if let Some(watches) = watches {
                 watches.touch(db, key);
+            }
+            if let Some(waited) = waited {
+                waited.changed(db, key);
             }
         }
         if let Some(entry) = &mut found

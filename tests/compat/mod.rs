@@ -17,13 +17,14 @@ mod generic;
 mod invalid;
 mod lists;
 mod run;
+mod streams;
 mod strings;
 mod values;
 
 use crate::harness::Cmd;
 use crate::harness::Protocol::{Resp2, Resp3};
 use proptest::prelude::*;
-use run::{Mode, differential};
+use run::{Mode, differential, differential_programs};
 
 /// All families together, as they meet in one keyspace.
 fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
@@ -32,6 +33,7 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
         4 => bitmaps::command(),
         6 => lists::command(),
         6 => generic::command(mode),
+        2 => streams::command(),
         1 => connection::command(mode),
         1 => invalid::command(),
     ]
@@ -70,4 +72,34 @@ differential_tests! {
     pipelined_on_one_shard: any_command, 1, Resp2, Mode::Pipelined, 3_000;
     pipelined_on_three_shards_resp2: any_command, 3, Resp2, Mode::Pipelined, 4_000;
     pipelined_on_three_shards_resp3: any_command, 3, Resp3, Mode::Pipelined, 4_000;
+}
+
+#[test]
+fn streams_on_one_shard_resp2() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_1_2", programs, 1, Resp2, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_on_one_shard_resp3() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_1_3", programs, 1, Resp3, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_on_three_shards_resp2() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_3_2", programs, 3, Resp2, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_on_three_shards_resp3() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_3_3", programs, 3, Resp3, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_pipelined_on_three_shards() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_pipelined", programs, 3, Resp3, Mode::Pipelined, 1_000);
 }

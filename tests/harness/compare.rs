@@ -5,6 +5,7 @@
 
 use super::reply::Reply;
 use super::script::Cmd;
+use super::streams;
 
 /// How much later one server may have run the same command.
 const DRIFT_MS: i64 = 5_000;
@@ -114,6 +115,9 @@ pub fn same(cmd: &Cmd, age: OracleAge, oracle: &Reply, subject: &Reply) -> Resul
     }
     if age == OracleAge::Older && is_small_list(cmd, oracle, subject) {
         return Ok(());
+    }
+    if let Some(verdict) = streams::loosely(cmd, age, oracle, subject) {
+        return verdict;
     }
     if let Some(verdict) = loosely(cmd, oracle, subject) {
         return verdict;

@@ -10,6 +10,7 @@ pub mod process;
 pub mod reply;
 pub mod script;
 pub mod spawn;
+mod streams;
 
 pub use client::Client;
 pub use pair::{Pair, Protocol};
