@@ -17,7 +17,7 @@
 //! that it alone owns; nothing but the score changes while it lives; an alias is either
 //! [`Alias::NONE`] or that of a live member.
 
-use crate::data::entry::rounded;
+use crate::data::entry::allocation_size;
 use crate::data::table::Keyed;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
@@ -82,8 +82,7 @@ impl Member {
         let layout = layout(member.len());
         // SAFETY: the size is not 0.
         let block = unsafe { alloc(layout) };
-        let head =
-            NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout)).cast::<Head>();
+        let head = NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout)).cast::<Head>();
         // SAFETY: the allocation has room for score, length and bytes, in this layout.
         unsafe {
             head.cast::<f64>().write(score);
@@ -122,7 +121,7 @@ impl Member {
 
     /// Bytes that the allocator sets aside for it.
     pub fn allocated(&self) -> usize {
-        rounded(size(self.bytes().len()))
+        allocation_size(size(self.bytes().len()))
     }
 
     /// # Safety

@@ -17,7 +17,7 @@
 //!
 //! Invariants: `len` elements in strictly ascending order fill the block; members differ.
 
-use crate::data::entry::rounded;
+use crate::data::entry::allocation_size;
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -139,7 +139,7 @@ impl Small {
     }
 
     pub fn allocated(&self) -> usize {
-        rounded(self.block.capacity())
+        allocation_size(self.block.capacity())
     }
 
     /// The element that starts at an offset of the block.
@@ -203,7 +203,7 @@ impl Small {
         let (score, len) = (encode_score(score), encode_len(member.len()));
         let (old, size) = (self.block.len(), score.len() + len.len() + member.len());
         if old + size > self.block.capacity() {
-            self.block.reserve_exact(rounded(old + size) - old);
+            self.block.reserve_exact(allocation_size(old + size) - old);
         }
         self.block.resize(old + size, 0);
         self.block.copy_within(at..old, at + size);
@@ -246,7 +246,7 @@ impl Small {
         self.block.drain(start..end);
         self.len -= count as u32;
         if self.block.len() < self.block.capacity() / 2 {
-            self.block.shrink_to(rounded(self.block.len()));
+            self.block.shrink_to(allocation_size(self.block.len()));
         }
     }
 

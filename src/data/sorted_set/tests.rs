@@ -68,7 +68,7 @@ impl Pair {
         let mut removed = Vec::new();
         self.set.remove_ranks(ranks, &mut |m, score| removed.push((m.to_vec(), score)));
         assert_eq!(removed, expected);
-        removed.iter().for_each(|(member, _)| drop(self.model.remove(member)));
+        removed.iter().for_each(|(member, _)| assert!(self.model.remove(member).is_some()));
     }
 
     fn run(&mut self, step: &Step) {

@@ -171,7 +171,10 @@ impl Tree {
 
     /// How many elements are before this one.
     pub fn rank(&self, key: Key) -> usize {
-        self.count_before(|inner| inner.search(key), |leaf| leaf.search(key).unwrap_or_else(|at| at))
+        self.count_before(
+            |inner| inner.search(key),
+            |leaf| leaf.search(key).unwrap_or_else(|at| at),
+        )
     }
 
     /// How many elements have a smaller score or, with `or_equal`, no larger one.
