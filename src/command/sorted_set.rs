@@ -31,6 +31,7 @@ use range::{
     zcount, zlexcount, zrange, zrangebylex, zrangebyscore, zrangestore, zremrangebylex,
     zremrangebyrank, zremrangebyscore, zrevrange, zrevrangebylex, zrevrangebyscore,
 };
+pub(super) use single::{Conditions, add_all};
 use single::{zadd, zcard, zincrby, zmscore, zrank, zrem, zrevrank, zscan, zscore};
 
 const WRITE_OOM: Flags = WRITE.with(DENYOOM);

@@ -14,6 +14,7 @@
 
 pub mod double;
 pub mod entry;
+pub mod geo;
 pub mod glob;
 pub mod hash;
 pub mod list;

@@ -397,10 +397,8 @@ impl Worker {
     ) {
         let indexes = match command.key_indexes(args) {
             Ok(indexes) => indexes,
-            Err(error) => {
-                self.shard.stats.count_error(&error);
-                return self.reply_to_command(conn, |out| out.error(&error));
-            }
+            // The command says itself what is wrong.
+            Err(_) => return self.run_on(token, conn, id, self.index, args, None),
         };
         let shards = self.slots.shards();
         let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));

@@ -325,12 +325,6 @@ impl Worker {
         args: &Args,
         running: &mut Running,
     ) {
-        if self.shared.env.registry.shape(id) == KeyShape::Several
-            && let Err(error) = command.key_indexes(args)
-        {
-            self.shard.stats.count_error(&error);
-            return self.reply_to_command(conn, |out| out.error(&error));
-        }
         match running.loans.iter().any(|loan| loan.is_whole()) {
             true => self.run_on_all(conn, (id, command), args, &mut running.loans),
             false => self.run_here(conn, id, args, None),

@@ -14,8 +14,10 @@
 mod bitmaps;
 mod connection;
 mod generic;
+mod geo;
 mod invalid;
 mod run;
+mod sorted_sets;
 mod strings;
 mod values;
 
@@ -29,6 +31,8 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
     prop_oneof![
         8 => strings::command(),
         4 => bitmaps::command(),
+        4 => sorted_sets::command(mode),
+        2 => geo::command(mode),
         6 => generic::command(mode),
         1 => connection::command(mode),
         1 => invalid::command(),
@@ -50,6 +54,14 @@ differential_tests! {
     strings_on_three_shards: |_| strings::command(), 3, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_one_shard: |_| bitmaps::command(), 1, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_three_shards: |_| bitmaps::command(), 3, Resp2, Mode::Stepwise, 2_000;
+    sorted_sets_on_one_shard_resp2: sorted_sets::command, 1, Resp2, Mode::Stepwise, 2_000;
+    sorted_sets_on_one_shard_resp3: sorted_sets::command, 1, Resp3, Mode::Stepwise, 2_000;
+    sorted_sets_on_three_shards_resp2: sorted_sets::command, 3, Resp2, Mode::Stepwise, 2_000;
+    sorted_sets_on_three_shards_resp3: sorted_sets::command, 3, Resp3, Mode::Stepwise, 2_000;
+    geo_on_one_shard_resp2: geo::command, 1, Resp2, Mode::Stepwise, 1_000;
+    geo_on_one_shard_resp3: geo::command, 1, Resp3, Mode::Stepwise, 1_000;
+    geo_on_three_shards_resp2: geo::command, 3, Resp2, Mode::Stepwise, 1_000;
+    geo_on_three_shards_resp3: geo::command, 3, Resp3, Mode::Stepwise, 1_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;
