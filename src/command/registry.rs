@@ -279,6 +279,12 @@ pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Re
     let len = args.len() as i32;
     let first = match spec.begin {
         Begin::Index(at) => at,
+        // One key behind a word that may come again: which of them counts is the command's business.
+        Begin::Keyword(word, from @ 0..) if matches!(spec.find, Find::Range { last: 0, .. }) => {
+            let behind = (from..len - 1).filter(|&i| args.is(i as usize, word)).map(|i| i + 1);
+            indexes.extend(behind.map(|i| i as u32));
+            return Ok(());
+        }
         Begin::Keyword(word, from) => match keyword(args, word, from) {
             Some(at) => at + 1,
             None => return Ok(()),

@@ -13,7 +13,9 @@
 //! to `entry.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run under Miri
 //! (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
 
+pub mod double;
 pub mod entry;
+pub mod geo;
 pub mod glob;
 pub mod hash;
 pub mod list;

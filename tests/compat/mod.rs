@@ -14,9 +14,11 @@
 mod bitmaps;
 mod connection;
 mod generic;
+mod geo;
 mod invalid;
 mod lists;
 mod run;
+mod sorted_sets;
 mod streams;
 mod strings;
 mod values;
@@ -32,6 +34,8 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
         8 => strings::command(),
         4 => bitmaps::command(),
         6 => lists::command(),
+        4 => sorted_sets::command(mode),
+        2 => geo::command(mode),
         6 => generic::command(mode),
         2 => streams::command(),
         1 => connection::command(mode),
@@ -60,6 +64,14 @@ differential_tests! {
     lists_on_three_shards_resp3: |_| lists::command(), 3, Resp3, Mode::Stepwise, 1_000;
     sort_on_one_shard: |_| lists::sort(), 1, Resp2, Mode::Stepwise, 1_000;
     sort_on_three_shards: |_| lists::sort(), 3, Resp3, Mode::Stepwise, 1_000;
+    sorted_sets_on_one_shard_resp2: sorted_sets::command, 1, Resp2, Mode::Stepwise, 2_000;
+    sorted_sets_on_one_shard_resp3: sorted_sets::command, 1, Resp3, Mode::Stepwise, 2_000;
+    sorted_sets_on_three_shards_resp2: sorted_sets::command, 3, Resp2, Mode::Stepwise, 2_000;
+    sorted_sets_on_three_shards_resp3: sorted_sets::command, 3, Resp3, Mode::Stepwise, 2_000;
+    geo_on_one_shard_resp2: geo::command, 1, Resp2, Mode::Stepwise, 1_000;
+    geo_on_one_shard_resp3: geo::command, 1, Resp3, Mode::Stepwise, 1_000;
+    geo_on_three_shards_resp2: geo::command, 3, Resp2, Mode::Stepwise, 1_000;
+    geo_on_three_shards_resp3: geo::command, 3, Resp3, Mode::Stepwise, 1_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;
