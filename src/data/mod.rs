@@ -6,6 +6,7 @@
 //! | [`entry`] | one key with its value, expiry and access history, in one allocation |
 //! | [`value`] | types and encodings as clients see them; the seam for collection types |
 //! | [`number`] | strict decimal integers: parsing and printing |
+//! | [`packed`] | a sequence of strings and integers in one allocation: the small form of collections |
 //! | [`glob`] | the pattern language of KEYS, SCAN and PSUBSCRIBE |
 //!
 //! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
@@ -17,6 +18,7 @@ pub mod glob;
 pub mod hash;
 pub mod list;
 pub mod number;
+pub mod packed;
 mod prefetch;
 pub mod set;
 pub mod sorted_set;
