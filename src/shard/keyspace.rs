@@ -165,6 +165,11 @@ impl Keys<'_> {
         self.space.dbs.len()
     }
 
+    /// How this shard hashes.
+    pub fn hasher(&self) -> &ahash::RandomState {
+        &self.space.hasher
+    }
+
     /// The same view of another database.
     pub fn in_db(&mut self, db: usize) -> Keys<'_> {
         Keys {
@@ -297,6 +302,11 @@ impl Keys<'_> {
         let entry = self.lend(key)?;
         self.touch_watched(key);
         Some(entry)
+    }
+
+    /// Removes a key; whether there was one.
+    pub fn delete(&mut self, key: &[u8]) -> bool {
+        self.remove(key).is_some()
     }
 
     /// Takes an entry out that will come back by [`Keys::take_back`]: nobody takes it for a change.

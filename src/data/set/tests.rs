@@ -120,7 +120,9 @@ fn copies_and_walks_have_all_members() {
         assert_eq!((copy.encoding(), texts(&copy)), (set.encoding(), texts(&set)));
         let (mut position, mut seen) = (0, BTreeSet::new());
         loop {
-            position = set.scan(position, &mut |member| drop(seen.insert(member.to_vec())));
+            position = set.scan(position, &mut |member| {
+                seen.insert(member.to_vec());
+            });
             if position == 0 {
                 break;
             }
@@ -197,7 +199,7 @@ fn what_is_popped_is_any_choice() {
                 let (mut set, all) = (set.duplicate(), texts(set));
                 let mut gone = BTreeSet::new();
                 match count {
-                    1 => drop(gone.insert(set.pop(random).unwrap())),
+                    1 => assert!(gone.insert(set.pop(random).unwrap())),
                     _ => set.pop_many(count, &limits(), random, &mut |m| {
                         assert!(gone.insert(m.to_vec()));
                     }),
