@@ -395,12 +395,9 @@ impl Worker {
         (id, command): (CommandId, &'static Command),
         args: &Args,
     ) {
-        let indexes = match command.key_indexes(args) {
-            Ok(indexes) => indexes,
-            Err(error) => {
-                self.shard.stats.count_error(&error);
-                return self.reply_to_command(conn, |out| out.error(&error));
-            }
+        let Ok(indexes) = command.key_indexes(args) else {
+            // A wrong number of keys, which the command finds before it looks for any.
+            return self.run_on(token, conn, id, self.index, args, None);
         };
         let shards = self.slots.shards();
         let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));

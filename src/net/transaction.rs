@@ -136,7 +136,7 @@ impl Worker {
                     let owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
                     owners.for_each(|owner| place.add(owner));
                 }
-                // The error comes in its place.
+                // The command answers an error.
                 (None, Err(_)) => place.here = true,
             },
         }
@@ -325,12 +325,6 @@ impl Worker {
         args: &Args,
         running: &mut Running,
     ) {
-        if self.shared.env.registry.shape(id) == KeyShape::Several
-            && let Err(error) = command.key_indexes(args)
-        {
-            self.shard.stats.count_error(&error);
-            return self.reply_to_command(conn, |out| out.error(&error));
-        }
         match running.loans.iter().any(|loan| loan.is_whole()) {
             true => self.run_on_all(conn, (id, command), args, &mut running.loans),
             false => self.run_here(conn, id, args, None),

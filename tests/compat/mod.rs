@@ -16,6 +16,7 @@ mod connection;
 mod generic;
 mod invalid;
 mod run;
+mod sets;
 mod strings;
 mod values;
 
@@ -29,6 +30,7 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
     prop_oneof![
         8 => strings::command(),
         4 => bitmaps::command(),
+        4 => sets::command(mode),
         6 => generic::command(mode),
         1 => connection::command(mode),
         1 => invalid::command(),
@@ -50,6 +52,10 @@ differential_tests! {
     strings_on_three_shards: |_| strings::command(), 3, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_one_shard: |_| bitmaps::command(), 1, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_three_shards: |_| bitmaps::command(), 3, Resp2, Mode::Stepwise, 2_000;
+    sets_on_one_shard_resp2: sets::command, 1, Resp2, Mode::Stepwise, 2_000;
+    sets_on_one_shard_resp3: sets::command, 1, Resp3, Mode::Stepwise, 2_000;
+    sets_on_three_shards_resp2: sets::command, 3, Resp2, Mode::Stepwise, 2_000;
+    sets_on_three_shards_resp3: sets::command, 3, Resp3, Mode::Stepwise, 2_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;

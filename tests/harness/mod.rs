@@ -3,6 +3,7 @@
 //! Deliberately absent: any knowledge of Corelane's insides. A test sees a process, its port, its
 //! log and what `/proc` says about it.
 
+pub mod chance;
 pub mod client;
 pub mod compare;
 pub mod pair;
