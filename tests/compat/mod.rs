@@ -14,6 +14,7 @@
 mod bitmaps;
 mod connection;
 mod generic;
+mod hyperloglog;
 mod invalid;
 mod run;
 mod sets;
@@ -31,6 +32,7 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
         8 => strings::command(),
         4 => bitmaps::command(),
         4 => sets::command(mode),
+        2 => hyperloglog::command(),
         6 => generic::command(mode),
         1 => connection::command(mode),
         1 => invalid::command(),
@@ -56,6 +58,10 @@ differential_tests! {
     sets_on_one_shard_resp3: sets::command, 1, Resp3, Mode::Stepwise, 2_000;
     sets_on_three_shards_resp2: sets::command, 3, Resp2, Mode::Stepwise, 2_000;
     sets_on_three_shards_resp3: sets::command, 3, Resp3, Mode::Stepwise, 2_000;
+    hyperloglog_on_one_shard_resp2: |_| hyperloglog::command(), 1, Resp2, Mode::Stepwise, 1_000;
+    hyperloglog_on_one_shard_resp3: |_| hyperloglog::command(), 1, Resp3, Mode::Stepwise, 1_000;
+    hyperloglog_on_three_shards_resp2: |_| hyperloglog::command(), 3, Resp2, Mode::Stepwise, 1_000;
+    hyperloglog_on_three_shards_resp3: |_| hyperloglog::command(), 3, Resp3, Mode::Stepwise, 1_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;
