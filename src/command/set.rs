@@ -234,7 +234,7 @@ fn srem(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         for member in args.from(2).iter() {
             removed += u64::from(set.remove(member));
             if set.is_empty() {
-                cx.keys.delete(key);
+                cx.keys.remove(key);
                 break;
             }
         }
@@ -262,7 +262,7 @@ fn smove(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         return Ok(());
     }
     if set.is_empty() {
-        cx.keys.delete(from);
+        cx.keys.remove(from);
     }
     let limits = limits(cx);
     match there {

@@ -185,7 +185,7 @@ fn store(cx: &mut Cx, key: &[u8], result: Option<Set>) {
             cx.out.int(len as i64);
         }
         None => {
-            let deleted = cx.keys.delete(key);
+            let deleted = cx.keys.remove(key);
             cx.keys.changed(u64::from(deleted));
             cx.out.int(0);
         }

@@ -44,7 +44,7 @@ pub(super) fn spop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
     }
     if popped == len {
-        cx.keys.delete(key);
+        cx.keys.remove(key);
     }
     cx.keys.changed(popped as u64);
     Ok(())
