@@ -246,10 +246,8 @@ fn srem(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn smove(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (from, to, member) = (args.at(1), args.at(2), args.at(3));
-    let there = match cx.keys.peek(to) {
-        Some(entry) => Some(set_of(entry).map(|set| set.contains(member))),
-        None => None,
-    };
+    // Of no interest, right or wrong, if there is nothing to move.
+    let there = cx.keys.peek(to).map(|entry| set_of(entry).map(|set| set.contains(member)));
     let Some(entry) = cx.keys.get_mut(from) else {
         cx.out.int(0);
         return Ok(());

@@ -173,8 +173,10 @@ mod tests {
         (space.graveyard.pending, stats.lazyfree_pending.get(), stats.lazyfreed_objects.get())
     }
 
+    type Way = (&'static str, fn(&mut Keyspace));
+
     /// Every way for a value to go.
-    const WAYS: [(&str, fn(&mut Keyspace)); 6] = [
+    const WAYS: [Way; 6] = [
         ("removed", |space| assert!(space.keys(0, 0, true).remove(b"k"))),
         ("overwritten", |space| space.keys(0, 0, true).set_string(b"k", b"v", Expiry::Clear)),
         ("replaced", |space| space.keys(0, 0, true).insert(Entry::string(b"k", b"v", None))),
