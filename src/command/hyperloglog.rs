@@ -170,8 +170,9 @@ fn pfcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
         (None, None) => 0,
         (None, Some(entry)) => {
-            let cardinality = hll::histogram(hll_of(entry)?.0)?.cardinality();
-            hll::set_cached(entry.make_mut_slice(), cardinality);
+            let bytes = entry.make_mut_slice();
+            let cardinality = hll::histogram(bytes)?.cardinality();
+            hll::set_cached(bytes, cardinality);
             cx.keys.changed(1);
             cardinality
         }
