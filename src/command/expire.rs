@@ -157,7 +157,7 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
     let done = match cx.keys.get_mut(key).map(|entry| entry.expire_at()) {
         None => false,
         Some(current) if !condition.holds(current, at) => false,
-        Some(_) if at <= cx.now() => cx.keys.remove(key).is_some(),
+        Some(_) if at <= cx.now() => cx.keys.remove(key),
         Some(_) => cx.keys.set_expire(key, Some(at)),
     };
     cx.keys.changed(u64::from(done));

@@ -151,6 +151,8 @@ fn memory(cx: &SessionCx, fields: &mut Fields) {
     fields.add_bytes("total_system_memory", metrics::memory_of_machine());
     fields.add_bytes("maxmemory", config.maxmemory);
     fields.add("maxmemory_policy", config.maxmemory_policy.name());
+    fields.add("lazyfree_pending_objects", sum(cx.env, |s| &s.lazyfree_pending));
+    fields.add("lazyfreed_objects", sum(cx.env, |s| &s.lazyfreed_objects));
 }
 
 /// Nothing is saved yet, so all changes since the start are unsaved.

@@ -68,7 +68,7 @@ const _: () = {
     assert!(size_of::<Header>() == HEADER);
     assert!(size_of::<Option<Entry>>() == 8);
     assert!(align_of::<Vec<u8>>() <= 8 && size_of::<Vec<u8>>() == 24);
-    assert!(size_of::<Box<Object>>() == 8);
+    assert!(size_of::<Box<Object>>() == 8 && size_of::<i64>() == 8);
     assert!(MAX_EMBEDDED <= u16::MAX as usize);
 };
 
@@ -437,6 +437,23 @@ impl Entry {
         // SAFETY: the fixed part is of its kind.
         (self.kind_bits() == Kind::Object)
             .then(|| unsafe { &mut **self.fixed().cast::<Box<Object>>().as_mut() })
+    }
+
+    /// Takes the value out if it is not a string, and leaves a number in its place.
+    #[inline]
+    pub fn take_object(&mut self) -> Option<Box<Object>> {
+        if self.kind_bits() != Kind::Object {
+            return None;
+        }
+        // SAFETY: the fixed part is of its kind; the object moves out, and the number that takes its
+        // place, as the kind says from then on, has the same size and alignment.
+        unsafe {
+            let object = self.fixed().cast::<Box<Object>>().read();
+            self.fixed().cast::<i64>().write(0);
+            let header = self.header_mut();
+            header.bits = header.bits & !Kind::MASK | Kind::Int as u8;
+            Some(object)
+        }
     }
 
     /// The same value and expiry under another key, as RENAME needs it: nothing big is copied.

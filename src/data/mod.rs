@@ -7,6 +7,7 @@
 //! | [`value`] | types and encodings as clients see them; the seam for collection types |
 //! | [`number`] | strict decimal integers: parsing and printing |
 //! | [`packed`] | a sequence of strings and integers in one allocation: the small form of collections |
+//! | [`hyperloglog`] | the bytes of a string that counts different things |
 //! | [`glob`] | the pattern language of KEYS, SCAN and PSUBSCRIBE |
 //!
 //! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
@@ -18,6 +19,7 @@ pub mod entry;
 pub mod geo;
 pub mod glob;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod number;
 pub mod packed;

@@ -191,6 +191,11 @@ impl<E, S> Table<E, S> {
     /// Frees buckets from the end until `max` elements or empty buckets are gone; true when
     /// nothing is left. In between, this is a valid table of the rest.
     pub fn clear_step(&mut self, max: usize) -> bool {
+        self.drain_step(max, &mut drop)
+    }
+
+    /// As [`Self::clear_step`], but hands the elements out.
+    pub fn drain_step(&mut self, max: usize, taken: &mut dyn FnMut(E)) -> bool {
         let mut budget = max.max(1);
         while self.buckets.count() > 0 && budget > 0 {
             let last = self.buckets.head(self.buckets.count() - 1);
@@ -200,7 +205,7 @@ impl<E, S> Table<E, S> {
                 bucket::drain(last, &mut self.overflows, |_, mark, element, _| {
                     gone += 1;
                     marked += usize::from(mark);
-                    drop(element);
+                    taken(element);
                 });
             }
             self.len -= gone;

@@ -117,6 +117,15 @@ impl Object {
         }
     }
 
+    /// Frees about `max` elements; `true` when what is left goes with the object itself, in no
+    /// time. The object is of no other use from then on.
+    pub fn free_some(&mut self, max: usize) -> bool {
+        match self {
+            Object::Set(set) => set.free_some(max),
+            Object::List(_) | Object::SortedSet(_) | Object::Hash(_) | Object::Stream(_) => true,
+        }
+    }
+
     /// Elements, fields or entries: what freeing it costs.
     pub fn elements(&self) -> usize {
         match self {

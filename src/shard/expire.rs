@@ -152,12 +152,13 @@ impl Keyspace {
             seen += 1;
             entry.expire_at().is_some_and(|at| now > at)
         };
-        let watches = &mut self.watches;
+        let (watches, graveyard) = (&mut self.watches, &mut self.graveyard);
         let mut taken = |entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
                 watches.touch(db, entry.key());
             }
+            graveyard.bury(entry);
         };
         *position = self.dbs[db].extract_marked(*position, &mut wanted, &mut taken);
         if expired > 0 {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Keyspace ── dbs[0..16]: Table<Entry>, all with one hasher ── Keys: one database, one command
-//!            └─ flushed: tables on their way out, freed a bounded piece at a time
+//!            └─ graveyard: what is on its way out (free.rs)
 //! ```
 //!
 //! Invariants: an entry is marked in its table exactly while it has an expiry; `stats.per_db`
@@ -10,6 +10,7 @@
 //! millisecond *after* its time on, and then no command sees it.
 
 use super::access::Access;
+use super::free::Graveyard;
 use super::waited::Waited;
 use super::watch::Watches;
 use crate::clock;
@@ -39,7 +40,7 @@ const NO_MEMO: Memo = (0, 0, 0);
 /// All databases of one shard.
 pub struct Keyspace {
     pub(super) dbs: Vec<Table>,
-    flushed: Vec<Table>,
+    pub(super) graveyard: Graveyard,
     pub(super) hasher: ahash::RandomState,
     random: fastrand::Rng,
     memo: Memo,
@@ -62,7 +63,7 @@ impl Keyspace {
         let dbs = (0..stats.per_db.len()).map(empty).collect();
         Keyspace {
             dbs,
-            flushed: Vec::new(),
+            graveyard: Graveyard::new(stats.clone()),
             hasher,
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             memo: NO_MEMO,
@@ -112,19 +113,9 @@ impl Keyspace {
         Keys { space: self, memo, db, now, touch, looked: false }
     }
 
-    /// Frees up to `max` entries or empty buckets of flushed databases; whether some remain.
-    pub fn free_step(&mut self, max: usize) -> bool {
-        if let Some(table) = self.flushed.last_mut()
-            && table.clear_step(max)
-        {
-            self.flushed.pop();
-        }
-        !self.flushed.is_empty()
-    }
-
     /// Bytes of the tables of all databases, without their entries.
     pub fn table_memory(&self) -> usize {
-        self.dbs.iter().chain(&self.flushed).map(Table::memory).sum()
+        self.dbs.iter().map(Table::memory).sum::<usize>() + self.graveyard.table_memory()
     }
 
     /// Much has changed in a database: whoever waits there is to look.
@@ -174,6 +165,11 @@ impl Keys<'_> {
     /// How many databases there are.
     pub fn db_count(&self) -> usize {
         self.space.dbs.len()
+    }
+
+    /// How this shard hashes.
+    pub fn hasher(&self) -> &ahash::RandomState {
+        &self.space.hasher
     }
 
     /// The same view of another database.
@@ -268,7 +264,7 @@ impl Keys<'_> {
         self.touch_watched(key);
         self.ready(key);
         let (hash, now) = (self.hash(key), self.now);
-        let Keyspace { dbs, access, random, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, graveyard, .. } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
             let expire_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let mut entry = Entry::string(key, value, expire_at);
@@ -283,6 +279,7 @@ impl Keys<'_> {
             Expiry::Keep => old.filter(|_| !expired),
             Expiry::At(at) => Some(at),
         };
+        graveyard.bury_value(&mut entry);
         entry.assign(value, new);
         if expired {
             entry.set_access(access.fresh(now));
@@ -312,7 +309,8 @@ impl Keys<'_> {
         self.put(entry);
     }
 
-    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+    /// Takes a key out with all it has; [`Keys::remove`] is for those who do not want it.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.lend(key)?;
         self.touch_watched(key);
         self.ready(key);
@@ -335,6 +333,7 @@ impl Keys<'_> {
         self.space.publish(self.db);
         if entry.expire_at().is_some_and(|at| self.now > at) {
             self.space.stats.expired_keys.add(1);
+            self.space.graveyard.bury(entry);
             self.touch_watched(key);
             return None;
         }
@@ -404,17 +403,10 @@ impl Keys<'_> {
         let fresh = Table::with_hasher(self.space.hasher.clone());
         let old = std::mem::replace(&mut self.space.dbs[db], fresh);
         let keys = old.len();
-        if keys > 0 {
-            self.space.flushed.push(old);
-        }
+        self.space.graveyard.bury_table(old);
         self.space.changed_all(db);
         self.space.publish(db);
         keys
-    }
-
-    /// As [`Keyspace::free_step`].
-    pub fn free_step(&mut self, max: usize) -> bool {
-        self.space.free_step(max)
     }
 
     /// Each of two databases gets the keys of the other.
@@ -456,10 +448,11 @@ impl Keys<'_> {
     #[inline]
     fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        let Keyspace { dbs, access, random, stats, watches, waited, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, stats, watches, waited, graveyard, .. } =
+            &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
         if let Some(entry) = found.take_if(|entry| entry.expire_at().is_some_and(|at| now > at)) {
-            entry.remove();
+            graveyard.bury(entry.remove());
             stats.per_db[db].keys.sub(1);
             stats.per_db[db].expires.sub(1);
             stats.expired_keys.add(1);
@@ -487,7 +480,8 @@ impl Keys<'_> {
         self.ready(entry.key());
         let hash = self.hash(entry.key());
         if let Some(mut old) = self.space.dbs[self.db].get_mut(hash, entry.key()) {
-            *old = entry;
+            let old = std::mem::replace(&mut *old, entry);
+            self.space.graveyard.bury(old);
         } else {
             self.add(hash, entry);
         }

@@ -21,6 +21,21 @@ fn sizes() {
 }
 
 #[test]
+fn an_object_is_taken_out_of_its_entry() {
+    for expire_at in [None, Some(5)] {
+        let set = Box::new(Object::Set(crate::data::set::Set::packed()));
+        let mut entry = Entry::object(b"key", set, expire_at);
+        entry.set_access(7);
+        assert_eq!(entry.take_object().map(|object| object.kind()), Some(Type::Set));
+        assert!(entry.take_object().is_none());
+        assert_eq!((entry.key(), entry.expire_at(), entry.access()), (&b"key"[..], expire_at, 7));
+        assert_eq!(text(&entry), b"0");
+        entry.assign(b"value", expire_at);
+        assert_eq!(text(&entry), b"value");
+    }
+}
+
+#[test]
 fn encodings_are_those_of_redis() {
     let encoding = |value: &[u8]| Entry::string(b"k", value, None).encoding().name();
     assert_eq!(encoding(b"123"), "int");
