@@ -306,7 +306,8 @@ mod tests {
             let text = (int >> shift).to_string();
             prop_assert_eq!(FieldValue::of(text.as_bytes()), FieldValue::Int(int >> shift));
             let padded = format!("0{text}");
-            prop_assert_eq!(FieldValue::of(padded.as_bytes()), FieldValue::Bytes(padded.as_bytes()));
+            let padded = padded.as_bytes();
+            prop_assert_eq!(FieldValue::of(padded), FieldValue::Bytes(padded));
         }
     }
 }

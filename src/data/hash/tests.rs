@@ -235,7 +235,7 @@ fn check(hash: &Hash, model: &Model, now: i64) {
         }
     }
     assert_eq!(scanned.len(), live.len());
-    // Purged fields are gone from the hash, not from the model; the live ones say when the last goes.
+    // Purged fields are gone from the hash, not from the model; live ones tell when the last goes.
     let last = live.values().map(|entry| entry.1).max();
     if live.values().all(|entry| entry.1.is_some()) && !live.is_empty() {
         assert_eq!(hash.last_expiry(), last.flatten());
