@@ -24,7 +24,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use super::entry::rounded;
+use super::entry::allocation_size;
 use super::value::Encoding;
 use fields::Fields;
 use packed::{BLOCK_MAX, Packed};
@@ -138,7 +138,7 @@ impl Hash {
             if fits && !matches!(lifetime, Lifetime::Until(_)) {
                 let spot = packed.find(field);
                 packed.put(spot, &draft);
-                if spot.is_none() && packed.len() > limits.fields {
+                if packed.len() > limits.fields {
                     self.unpack();
                 }
                 return spot.is_none();
@@ -261,7 +261,7 @@ impl Hash {
     pub fn allocated(&self) -> usize {
         match &self.0 {
             Form::Packed(packed) => packed.allocated(),
-            Form::Fields(fields) => rounded(size_of::<Fields>()) + fields.allocated(),
+            Form::Fields(fields) => allocation_size(size_of::<Fields>()) + fields.allocated(),
         }
     }
 

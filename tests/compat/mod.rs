@@ -13,7 +13,9 @@
 
 mod bitmaps;
 mod connection;
+mod field_expiry;
 mod generic;
+mod hashes;
 mod invalid;
 mod run;
 mod strings;
@@ -29,6 +31,7 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
     prop_oneof![
         8 => strings::command(),
         4 => bitmaps::command(),
+        4 => hashes::command(mode),
         6 => generic::command(mode),
         1 => connection::command(mode),
         1 => invalid::command(),
@@ -50,6 +53,11 @@ differential_tests! {
     strings_on_three_shards: |_| strings::command(), 3, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_one_shard: |_| bitmaps::command(), 1, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_three_shards: |_| bitmaps::command(), 3, Resp2, Mode::Stepwise, 2_000;
+    hashes_on_one_shard_resp2: hashes::command, 1, Resp2, Mode::Stepwise, 2_000;
+    hashes_on_one_shard_resp3: hashes::command, 1, Resp3, Mode::Stepwise, 2_000;
+    hashes_on_three_shards_resp2: hashes::command, 3, Resp2, Mode::Stepwise, 2_000;
+    hashes_on_three_shards_resp3: hashes::command, 3, Resp3, Mode::Stepwise, 2_000;
+    hashes_pipelined: hashes::command, 3, Resp2, Mode::Pipelined, 2_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;

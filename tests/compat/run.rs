@@ -27,7 +27,18 @@ pub fn differential(
     mode: Mode,
     count: u32,
 ) {
-    let pair = Pair::start(shards, &[]);
+    differential_on(&Pair::start(shards, &[]), name, commands, protocol, mode, count);
+}
+
+/// As [`differential`], on a pair that runs already.
+pub fn differential_on(
+    pair: &Pair,
+    name: &str,
+    commands: impl Fn(Mode) -> BoxedStrategy<Cmd>,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
     // A key that has expired goes when it is met, not at a moment of the server's own.
     for server in [&pair.redis, &pair.corelane] {
         assert_eq!(server.client().run("DEBUG SET-ACTIVE-EXPIRE 0").text(), "OK");
@@ -45,15 +56,15 @@ pub fn differential(
     };
     let programs = (proptest::collection::vec(commands(mode), 1..PROGRAM_MAX), cuts);
     let verdict = runner.run(&programs, |(program, cuts)| {
-        run(&pair, protocol, mode, &program, &cuts)
+        run(pair, protocol, mode, &program, &cuts)
             .map_err(|d| TestCaseError::fail(format!("{} {d:?}", d.why)))
     });
     match verdict {
         Ok(()) => {}
         Err(TestError::Fail(_, (program, cuts))) => {
             // Once more, for the whole difference of the smallest program.
-            let text = match run(&pair, protocol, mode, &program, &cuts) {
-                Err(d) => report(&program, &d, shards),
+            let text = match run(pair, protocol, mode, &program, &cuts) {
+                Err(d) => report(&program, &d, pair.shards),
                 Ok(()) => format!("\n--- differs only at times: {program:#?}"),
             };
             panic!(

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod compare;
+pub mod fields;
 pub mod pair;
 pub mod process;
 pub mod reply;

@@ -1,6 +1,7 @@
 //! A redis-server and a Corelane side by side: each command goes to both, the replies are compared.
 
 use super::compare::{OracleAge, ordered, same};
+use super::fields::is_of_fields;
 use super::process::is_stand_in;
 use super::script::{Cmd, parse_script};
 use super::{Client, Reply, Server};
@@ -42,8 +43,13 @@ pub struct Difference {
 
 impl Pair {
     pub fn start(shards: usize, args: &[&str]) -> Pair {
+        Pair::with_oracle(Server::redis_with(args), shards, args)
+    }
+
+    /// A Corelane with another server as the norm.
+    pub fn with_oracle(oracle: Server, shards: usize, args: &[&str]) -> Pair {
         let mut pair = Pair {
-            redis: Server::redis_with(args),
+            redis: oracle,
             corelane: Server::corelane_with(shards, args),
             shards,
             age: OracleAge::Current,
@@ -79,6 +85,9 @@ impl Both<'_> {
         if is_whole_scan(cmd) {
             return self.whole_scan(step, cmd);
         }
+        if is_of_fields(cmd) {
+            return self.fields(step, cmd);
+        }
         let redis = self.redis.call(cmd);
         let corelane = match self.corelane.send(cmd).and_then(|()| self.corelane.recv()) {
             Ok(reply) => reply,
@@ -94,7 +103,7 @@ impl Both<'_> {
     }
 
     /// Compares two replies that were read already.
-    fn check(
+    pub(super) fn check(
         &mut self,
         at: usize,
         cmd: &Cmd,
@@ -204,7 +213,7 @@ fn scan(client: &mut Client, cmd: &Cmd) -> Reply {
     panic!("{cmd:?} never comes to an end");
 }
 
-fn difference(step: usize, redis: &Reply, corelane: &str, why: &str) -> Difference {
+pub(super) fn difference(step: usize, redis: &Reply, corelane: &str, why: &str) -> Difference {
     let (redis, corelane) = (format!("{redis:?}"), corelane.to_string());
     Difference { step, redis, corelane, why: why.to_string() }
 }

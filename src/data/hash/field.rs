@@ -12,7 +12,7 @@ use std::fmt;
 use std::ptr::NonNull;
 
 use super::record::{Draft, FIRST, FieldValue, Head, head_len};
-use crate::data::entry::rounded;
+use crate::data::entry::allocation_size;
 use crate::data::table::Keyed;
 
 pub(super) struct Field {
@@ -27,7 +27,7 @@ unsafe impl Send for Field {}
 /// Bytes to ask for: the allocator's own sizes, of which the smallest is 8.
 #[inline]
 fn allocation(total: usize) -> usize {
-    if total <= 8 { 8 } else { rounded(total) }
+    if total <= 8 { 8 } else { allocation_size(total) }
 }
 
 #[inline]

@@ -8,7 +8,7 @@
 //! to grow into. An empty hash has no block.
 
 use super::record::{Draft, FieldValue, Head};
-use crate::data::entry::rounded;
+use crate::data::entry::allocation_size;
 
 const COUNT: usize = 4;
 /// Blocks stay below this; the offsets in them are not what limits them.
@@ -39,11 +39,11 @@ impl Packed {
 
     /// Bytes of memory of the block.
     pub(super) fn allocated(&self) -> usize {
-        rounded(self.0.capacity())
+        allocation_size(self.0.capacity())
     }
 
     pub(super) fn duplicate(&self) -> Packed {
-        let mut block = Vec::with_capacity(rounded(self.0.len()));
+        let mut block = Vec::with_capacity(allocation_size(self.0.len()));
         block.extend_from_slice(&self.0);
         Packed(block)
     }
@@ -106,7 +106,7 @@ impl Packed {
     fn add_to_len(&mut self, change: i32) {
         let len = (self.len() as u32).wrapping_add_signed(change);
         if self.0.is_empty() {
-            self.0.reserve_exact(rounded(COUNT));
+            self.0.reserve_exact(allocation_size(COUNT));
             self.0.resize(COUNT, 0);
         }
         self.0[..COUNT].copy_from_slice(&len.to_le_bytes());
@@ -119,7 +119,7 @@ impl Packed {
         let new = old - from + to;
         if to > from {
             if new > self.0.capacity() {
-                self.0.reserve_exact(rounded(new) - old);
+                self.0.reserve_exact(allocation_size(new) - old);
             }
             self.0.resize(new, 0);
             self.0.copy_within(at + from..old, at + to);
@@ -127,8 +127,8 @@ impl Packed {
             self.0.copy_within(at + from.., at + to);
             self.0.truncate(new);
             // A quarter may go to waste before the block moves.
-            if rounded(new) * 4 < self.0.capacity() * 3 {
-                self.0.shrink_to(rounded(new));
+            if allocation_size(new) * 4 < self.0.capacity() * 3 {
+                self.0.shrink_to(allocation_size(new));
             }
         }
     }
@@ -200,13 +200,13 @@ mod tests {
         let mut packed = Packed::default();
         for n in 0..100 {
             put(&mut packed, &format!("field:{n:03}"), &format!("value:{n:03}"));
-            assert_eq!(packed.allocated(), rounded(packed.bytes()));
+            assert_eq!(packed.allocated(), allocation_size(packed.bytes()));
         }
         assert_eq!(packed.bytes(), COUNT + 100 * 20);
         for n in 0..100 {
             let spot = packed.find(format!("field:{n:03}").as_bytes()).unwrap();
             packed.remove(spot);
-            assert!(packed.allocated() * 3 <= rounded(packed.bytes()) * 4);
+            assert!(packed.allocated() * 3 <= allocation_size(packed.bytes()) * 4);
         }
         assert_eq!(packed.allocated(), 16);
     }
