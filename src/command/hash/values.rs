@@ -75,12 +75,12 @@ impl<'a> Options<'a> {
     }
 
     /// The time at which the fields are to expire, if there is to be one.
-    fn deadline(&self, cx: &Cx) -> Result<Option<i64>, CmdError> {
+    fn deadline(&self, now: i64, name: &str) -> Result<Option<i64>, CmdError> {
         let Some((_, Wish::Expire { amount, unit_ms, absolute })) = self.wish else {
             return Ok(None);
         };
-        let base = if absolute { 0 } else { cx.now() };
-        deadline(amount, unit_ms, base, cx.name).map(Some)
+        let base = if absolute { 0 } else { now };
+        deadline(amount, unit_ms, base, name).map(Some)
     }
 }
 
@@ -95,10 +95,11 @@ pub fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let fields_at = find_fields(&args, 2)?;
     let options = Options::parse(args.range(2, fields_at), false)?;
     let fields = after_count(&args, fields_at, 1)?;
-    let (deadline, now) = (options.deadline(cx)?, cx.now());
+    let (now, name) = (cx.now(), cx.name);
     let persist = matches!(options.wish, Some((_, Wish::Persist)));
     let Cx { keys, out, .. } = cx;
     let changed = edit(keys, args.at(1), |hash| {
+        let deadline = options.deadline(now, name)?;
         out.array(fields.len());
         let mut changed = 0;
         for field in fields.iter() {
@@ -124,20 +125,20 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let fields_at = find_fields(&args, 2)?;
     let options = Options::parse(args.range(2, fields_at), true)?;
     let pairs = after_count(&args, fields_at, 2)?;
-    let (limits, deadline, now) = (limits(cx), options.deadline(cx)?, cx.now());
-    let lifetime = match (options.wish, deadline) {
-        (_, Some(at)) => Lifetime::Until(at),
-        (Some((_, Wish::Keep)), None) => Lifetime::AsBefore,
-        _ => Lifetime::Endless,
-    };
+    let (limits, now, name) = (limits(cx), cx.now(), cx.name);
     let changed = edit(&mut cx.keys, args.at(1), |hash| {
         // An empty hash stands for a key that is not there.
-        let meets =
-            |demand: Option<bool>, exists: bool| demand.is_none_or(|wanted| wanted == exists);
+        let meets = |demand: Option<bool>, exists| demand.is_none_or(|wanted| wanted == exists);
+        if !meets(options.key_exists, !hash.is_empty()) {
+            return Ok(None);
+        }
+        let lifetime = match (options.deadline(now, name)?, options.wish) {
+            (Some(at), _) => Lifetime::Until(at),
+            (None, Some((_, Wish::Keep))) => Lifetime::AsBefore,
+            _ => Lifetime::Endless,
+        };
         let mut fields = pairs.iter().step_by(2);
-        if !meets(options.key_exists, !hash.is_empty())
-            || !fields.all(|field| meets(options.fields_exist, hash.contains(field, now)))
-        {
+        if !fields.all(|field| meets(options.fields_exist, hash.contains(field, now))) {
             return Ok(None);
         }
         Ok(Some(set_pairs(hash, pairs, lifetime, limits, now)))
