@@ -8,6 +8,7 @@ mod command_table;
 mod connection;
 mod databases;
 mod expiry;
+mod hashes;
 mod keys;
 mod options;
 mod scan;
