@@ -316,15 +316,26 @@ fn set_pairs(cx: &mut Cx, args: Args) -> Result<i64, CmdError> {
     }
     let (limits, now, pairs) = (limits(cx), cx.now(), args.len() / 2 - 1);
     let added = edit(&mut cx.keys, args.at(1), |hash| {
-        hash.expect(pairs, limits);
-        let set = |at| {
-            let value = FieldValue::of(args.at(at + 1));
-            i64::from(hash.set(args.at(at), value, Lifetime::Endless, limits, now))
-        };
-        Ok((2..args.len()).step_by(2).map(set).sum())
+        Ok(set_all(hash, args.from(2), Lifetime::Endless, limits, now))
     })?;
     cx.keys.changed(pairs as u64);
     Ok(added)
+}
+
+/// Sets all these fields and values; how many of the fields are new.
+fn set_all(hash: &mut Hash, pairs: Args, lifetime: Lifetime, limits: Limits, now: i64) -> i64 {
+    let (fresh, fields) = (hash.is_empty() && pairs.len() > 2, pairs.len() / 2);
+    let strings = || pairs.spans().iter().map(|span| span.len()).sum();
+    hash.expect(fields, if fresh { strings() } else { 0 }, limits);
+    let set = |at| {
+        let value = FieldValue::of(pairs.at(at + 1));
+        i64::from(hash.set(pairs.at(at), value, lifetime, limits, now))
+    };
+    let added = (0..pairs.len()).step_by(2).map(set).sum();
+    if fresh {
+        hash.fit();
+    }
+    added
 }
 
 fn hsetnx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
@@ -332,7 +343,7 @@ fn hsetnx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let done = edit(&mut cx.keys, args.at(1), |hash| {
         let absent = !hash.contains(field, now);
         if absent {
-            hash.expect(1, limits);
+            hash.expect(1, 0, limits);
             hash.set(field, FieldValue::of(args.at(3)), Lifetime::Endless, limits, now);
         }
         Ok(absent)

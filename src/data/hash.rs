@@ -59,7 +59,7 @@ enum Form {
     Fields(Box<Fields>),
 }
 
-const _: () = assert!(size_of::<Hash>() <= 24);
+const _: () = assert!(size_of::<Hash>() <= 32);
 
 impl Default for Hash {
     fn default() -> Self {
@@ -113,10 +113,24 @@ impl Hash {
         self.get(field, now).is_some()
     }
 
-    /// Has the map know that so many fields are about to be set, so that it takes its form at once.
-    pub fn expect(&mut self, more: usize, limits: Limits) {
-        if more > limits.fields {
+    /// Has the map know that so many fields are about to be set, with so many bytes of strings, so
+    /// that it takes its form and its room at once.
+    pub fn expect(&mut self, fields: usize, strings: usize, limits: Limits) {
+        if fields > limits.fields {
             self.unpack();
+        } else if let Form::Packed(packed) = &mut self.0
+            && packed.len() == 0
+            && fields > 1
+            && strings <= fields * 2 * limits.string
+        {
+            packed.expect(strings + fields * record::FIRST);
+        }
+    }
+
+    /// Gives back room that was expected to be needed, and was not.
+    pub fn fit(&mut self) {
+        if let Form::Packed(packed) = &mut self.0 {
+            packed.fit();
         }
     }
 

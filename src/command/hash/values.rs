@@ -4,8 +4,8 @@
 //! error texts differ, they are Valkey's.
 
 use super::expiry::{after_count, deadline, find_fields, plain_fields};
-use super::{edit, limits, write_or_null};
-use crate::data::hash::{FieldValue, Hash, Lifetime, Limits};
+use super::{edit, limits, set_all, write_or_null};
+use crate::data::hash::{Hash, Lifetime, Limits};
 use crate::error::CmdError;
 use crate::resp::Args;
 use crate::shard::Cx;
@@ -150,21 +150,11 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// Sets fields, or removes them if their time has passed already; how many were touched.
 fn set_pairs(hash: &mut Hash, pairs: Args, lifetime: Lifetime, limits: Limits, now: i64) -> u64 {
-    let passed = matches!(lifetime, Lifetime::Until(at) if at <= now);
-    if !passed {
-        hash.expect(pairs.len() / 2, limits);
+    if matches!(lifetime, Lifetime::Until(at) if at <= now) {
+        return pairs.iter().step_by(2).filter(|field| hash.remove(field, now)).count() as u64;
     }
-    let mut changed = 0;
-    for at in (0..pairs.len()).step_by(2) {
-        let field = pairs.at(at);
-        if passed {
-            changed += u64::from(hash.remove(field, now));
-        } else {
-            hash.set(field, FieldValue::of(pairs.at(at + 1)), lifetime, limits, now);
-            changed += 1;
-        }
-    }
-    changed
+    set_all(hash, pairs, lifetime, limits, now);
+    pairs.len() as u64 / 2
 }
 
 pub fn hgetdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {

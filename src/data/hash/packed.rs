@@ -1,21 +1,24 @@
 //! The small form of a hash: all its records in one block, in the order in which they came.
 //!
 //! ```text
-//!   [ fields: u32 ][ record ][ record ] ...        see `record.rs`; never with an expiry
+//!   [ record ][ record ] ...        see `record.rs`; never with an expiry
 //! ```
 //!
 //! The block is allocated in the allocator's own sizes, so that what it would round up to is ours
-//! to grow into. An empty hash has no block.
+//! to grow into. An empty hash has no block, and one that is about to be filled gets all of it at
+//! once.
 
 use super::record::{Draft, FieldValue, Head};
 use crate::data::entry::allocation_size;
 
-const COUNT: usize = 4;
-/// Blocks stay below this; the offsets in them are not what limits them.
+/// Blocks stay below this, and the number of records in them then fits in 32 bits.
 pub(super) const BLOCK_MAX: usize = 1 << 30;
 
 #[derive(Debug, Default)]
-pub(super) struct Packed(Vec<u8>);
+pub(super) struct Packed {
+    block: Vec<u8>,
+    len: u32,
+}
 
 /// A record in a block: where it begins, and its head.
 #[derive(Clone, Copy, Debug)]
@@ -26,32 +29,45 @@ pub(super) struct Spot {
 
 impl Packed {
     pub(super) fn len(&self) -> usize {
-        match self.0.first_chunk::<COUNT>() {
-            Some(count) => u32::from_le_bytes(*count) as usize,
-            None => 0,
-        }
+        self.len as usize
     }
 
     /// Bytes of the block.
     pub(super) fn bytes(&self) -> usize {
-        self.0.len()
+        self.block.len()
     }
 
     /// Bytes of memory of the block.
     pub(super) fn allocated(&self) -> usize {
-        allocation_size(self.0.capacity())
+        allocation_size(self.block.capacity())
     }
 
     pub(super) fn duplicate(&self) -> Packed {
-        let mut block = Vec::with_capacity(allocation_size(self.0.len()));
-        block.extend_from_slice(&self.0);
-        Packed(block)
+        let mut block = Vec::with_capacity(allocation_size(self.block.len()));
+        block.extend_from_slice(&self.block);
+        Packed { block, len: self.len }
+    }
+
+    /// Makes room for about so many bytes more of records.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        let needed = self.block.len() + bytes;
+        if needed > self.block.capacity() {
+            self.block.reserve_exact(allocation_size(needed) - self.block.len());
+        }
+    }
+
+    /// Gives back room that was made for more than has come.
+    pub(super) fn fit(&mut self) {
+        let needed = allocation_size(self.block.len());
+        if needed < self.block.capacity() {
+            self.block.shrink_to(needed);
+        }
     }
 
     #[inline]
     pub(super) fn find(&self, field: &[u8]) -> Option<Spot> {
-        let block = self.0.as_slice();
-        let mut at = COUNT;
+        let block = self.block.as_slice();
+        let mut at = 0;
         while at < block.len() {
             let head = Head::read(&block[at..]);
             // Fields of one hash tend to begin alike, so look at the end first.
@@ -68,11 +84,11 @@ impl Packed {
 
     #[inline]
     pub(super) fn value(&self, spot: Spot) -> FieldValue<'_> {
-        spot.head.value(&self.0[spot.at..])
+        spot.head.value(&self.block[spot.at..])
     }
 
     pub(super) fn iter(&self) -> Records<'_> {
-        Records { rest: self.0.get(COUNT..).unwrap_or(&[]) }
+        Records { rest: &self.block }
     }
 
     /// Writes a record in place of another one, or at the end.
@@ -84,13 +100,13 @@ impl Packed {
                 spot.at
             }
             None => {
-                self.add_to_len(1);
-                let at = self.0.len();
+                self.len += 1;
+                let at = self.block.len();
                 self.resize(at, 0, draft.total());
                 at
             }
         };
-        let mut room = &mut self.0[at..];
+        let mut room = &mut self.block[at..];
         for part in draft.parts() {
             let (to, rest) = room.split_at_mut(part.len());
             to.copy_from_slice(part);
@@ -100,35 +116,26 @@ impl Packed {
 
     pub(super) fn remove(&mut self, spot: Spot) {
         self.resize(spot.at, spot.head.total(), 0);
-        self.add_to_len(-1);
-    }
-
-    fn add_to_len(&mut self, change: i32) {
-        let len = (self.len() as u32).wrapping_add_signed(change);
-        if self.0.is_empty() {
-            self.0.reserve_exact(allocation_size(COUNT));
-            self.0.resize(COUNT, 0);
-        }
-        self.0[..COUNT].copy_from_slice(&len.to_le_bytes());
+        self.len -= 1;
     }
 
     /// Makes the bytes of a record at `at` more or fewer; what they are then is up to the caller.
     #[inline]
     fn resize(&mut self, at: usize, from: usize, to: usize) {
-        let old = self.0.len();
+        let old = self.block.len();
         let new = old - from + to;
         if to > from {
-            if new > self.0.capacity() {
-                self.0.reserve_exact(allocation_size(new) - old);
+            if new > self.block.capacity() {
+                self.block.reserve_exact(allocation_size(new) - old);
             }
-            self.0.resize(new, 0);
-            self.0.copy_within(at + from..old, at + to);
+            self.block.resize(new, 0);
+            self.block.copy_within(at + from..old, at + to);
         } else if to < from {
-            self.0.copy_within(at + from.., at + to);
-            self.0.truncate(new);
+            self.block.copy_within(at + from.., at + to);
+            self.block.truncate(new);
             // A quarter may go to waste before the block moves.
-            if allocation_size(new) * 4 < self.0.capacity() * 3 {
-                self.0.shrink_to(allocation_size(new));
+            if allocation_size(new) * 4 < self.block.capacity() * 3 {
+                self.block.shrink_to(allocation_size(new));
             }
         }
     }
@@ -202,12 +209,17 @@ mod tests {
             put(&mut packed, &format!("field:{n:03}"), &format!("value:{n:03}"));
             assert_eq!(packed.allocated(), allocation_size(packed.bytes()));
         }
-        assert_eq!(packed.bytes(), COUNT + 100 * 20);
+        assert_eq!(packed.bytes(), 100 * 20);
         for n in 0..100 {
             let spot = packed.find(format!("field:{n:03}").as_bytes()).unwrap();
             packed.remove(spot);
             assert!(packed.allocated() * 3 <= allocation_size(packed.bytes()) * 4);
         }
-        assert_eq!(packed.allocated(), 16);
+        assert_eq!(packed.allocated(), 0);
+        packed.expect(1000);
+        assert_eq!(packed.allocated(), 1024);
+        put(&mut packed, "field", "value");
+        packed.fit();
+        assert_eq!((packed.allocated(), shown(&packed).as_str()), (16, "field=value"));
     }
 }

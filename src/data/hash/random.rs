@@ -140,14 +140,15 @@ mod tests {
             let hash = hash(100, limits);
             let (mut singles, mut repeated, mut few, mut many) =
                 ([0; 100], [0; 100], [0; 100], [0; 100]);
-            for _ in 0..5000 {
+            let scale = if cfg!(miri) { 1 } else { 20 };
+            for _ in 0..250 * scale {
                 singles[number(hash.random(0, &mut random).unwrap())] += 1;
             }
             let sampler = hash.sampler(0);
-            for _ in 0..20_000 {
+            for _ in 0..1000 * scale {
                 repeated[number(sampler.pick(&mut random).unwrap())] += 1;
             }
-            for _ in 0..1000 {
+            for _ in 0..50 * scale {
                 hash.choose(7, 0, &mut random).into_iter().for_each(|r| few[number(r)] += 1);
                 hash.choose(60, 0, &mut random).into_iter().for_each(|r| many[number(r)] += 1);
             }
@@ -186,7 +187,7 @@ mod tests {
             let mut hash = hash(100, TABLE);
             (0..expiring).for_each(|n| hash.set_expire(n.to_string().as_bytes(), Some(5)));
             let is_live = |record| number(record) >= expiring;
-            for _ in 0..200 {
+            for _ in 0..if cfg!(miri) { 10 } else { 200 } {
                 assert!(is_live(hash.random(6, &mut random).unwrap()));
                 assert!(hash.choose(3, 6, &mut random).into_iter().all(is_live));
             }

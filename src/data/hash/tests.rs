@@ -40,9 +40,9 @@ fn the_limits_decide_the_form() {
         assert_eq!(hash.get(field.as_bytes(), 0), Some(value(to.as_bytes())));
     }
     let mut hash = Hash::new();
-    hash.expect(LIMITS.fields, LIMITS);
+    hash.expect(LIMITS.fields, 100, LIMITS);
     assert_eq!(hash.encoding(), Encoding::Listpack);
-    hash.expect(LIMITS.fields + 1, LIMITS);
+    hash.expect(LIMITS.fields + 1, 100, LIMITS);
     assert_eq!(hash.encoding(), Encoding::Hashtable);
 }
 
