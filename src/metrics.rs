@@ -86,6 +86,8 @@ pub struct ShardStats {
     /// Values that are gone but not freed, and those that were freed after they had gone.
     pub lazyfree_pending: Counter,
     pub lazyfreed_objects: Counter,
+    /// Fields of hashes that have expired before their hashes did.
+    pub expired_fields: Counter,
     pub error_replies: Counter,
     /// Error replies by code, in the order of [`ERROR_CODES`]; all others together at the end.
     pub per_error: [Counter; ERROR_CODES.len() + 1],
@@ -123,6 +125,7 @@ impl ShardStats {
             expired_keys: Counter::default(),
             lazyfree_pending: Counter::default(),
             lazyfreed_objects: Counter::default(),
+            expired_fields: Counter::default(),
             error_replies: Counter::default(),
             per_error: Default::default(),
             auth_failures: Counter::default(),
@@ -161,6 +164,7 @@ impl ShardStats {
             &self.keyspace_misses,
             &self.expired_keys,
             &self.lazyfreed_objects,
+            &self.expired_fields,
             &self.error_replies,
             &self.auth_failures,
             &self.output_limit_disconnections,

@@ -84,7 +84,7 @@ impl Graveyard {
             let freed = if let Some(object) = self.objects.last_mut() {
                 let before = object.elements();
                 if !object.free_some(left) {
-                    self.pending -= before - object.elements();
+                    self.pending -= before.saturating_sub(object.elements());
                     return true;
                 }
                 self.objects.pop();

@@ -5,9 +5,10 @@
 //!            └─ graveyard: what is on its way out (free.rs)
 //! ```
 //!
-//! Invariants: an entry is marked in its table exactly while it has an expiry; `stats.per_db`
-//! has the lengths of the tables at the end of every command. An entry is expired from the first
-//! millisecond *after* its time on, and then no command sees it.
+//! Invariants: an entry is marked in its table exactly while it has an expiry, and marked in part
+//! while only parts of its value may have one; `stats.per_db` has the lengths of the tables at the
+//! end of every command. An entry is expired from the first millisecond *after* its time on, and
+//! then no command sees it.
 
 use super::access::Access;
 use super::free::Graveyard;
@@ -128,7 +129,7 @@ impl Keyspace {
     pub(super) fn publish(&self, db: usize) {
         let (table, stats) = (&self.dbs[db], &self.stats.per_db[db]);
         stats.keys.set(table.len() as u64);
-        stats.expires.set(table.marked_len() as u64);
+        stats.expires.set((table.marked_len() - table.marked_in_part_len()) as u64);
     }
 }
 
@@ -193,7 +194,7 @@ impl Keys<'_> {
         self.len() == 0
     }
 
-    /// How many of the keys have an expiry.
+    /// How many of the keys have an expiry, for themselves or for parts of their values.
     pub fn expiring_len(&self) -> usize {
         self.table().marked_len()
     }
@@ -273,7 +274,7 @@ impl Keys<'_> {
             return self.space.publish(self.db);
         };
         let old = entry.expire_at();
-        let expired = old.is_some_and(|at| now > at);
+        let expired = entry.is_expired(now);
         let new = match expiry {
             Expiry::Clear => None,
             Expiry::Keep => old.filter(|_| !expired),
@@ -331,7 +332,7 @@ impl Keys<'_> {
         let hash = self.hash(key);
         let entry = self.space.dbs[self.db].remove(hash, key)?;
         self.space.publish(self.db);
-        if entry.expire_at().is_some_and(|at| self.now > at) {
+        if entry.is_expired(self.now) {
             self.space.stats.expired_keys.add(1);
             self.space.graveyard.bury(entry);
             self.touch_watched(key);
@@ -357,6 +358,31 @@ impl Keys<'_> {
         true
     }
 
+    /// To be called after parts of a value may have got expiries or lost the last one.
+    pub fn note_parts(&mut self, key: &[u8]) {
+        if let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) {
+            entry.note_parts();
+        }
+    }
+
+    /// Takes out parts of a value that have expired, up to `max`; whether some are left.
+    pub(super) fn purge_parts(&mut self, key: &[u8], max: usize) -> bool {
+        let now = self.now;
+        let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) else {
+            return false;
+        };
+        if !entry.has_expired_parts(now) {
+            return false;
+        }
+        let gone = entry.object_mut().map_or(0, |object| object.purge_parts(now, max));
+        entry.note_parts();
+        let more = entry.has_expired_parts(now);
+        drop(entry);
+        self.space.stats.expired_fields.add(gone as u64);
+        self.touch_watched(key);
+        more
+    }
+
     /// Records that the command changed `n` things; every change is counted, none twice.
     pub fn changed(&mut self, n: u64) {
         self.space.stats.changes.add(n);
@@ -374,7 +400,7 @@ impl Keys<'_> {
     }
 
     pub fn is_expired(&self, entry: &Entry) -> bool {
-        entry.expire_at().is_some_and(|at| self.now > at)
+        entry.is_expired(self.now)
     }
 
     /// Any key, all being equally likely; expired ones that turn up are removed.
@@ -451,10 +477,11 @@ impl Keys<'_> {
         let Keyspace { dbs, access, random, stats, watches, waited, graveyard, .. } =
             &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
-        if let Some(entry) = found.take_if(|entry| entry.expire_at().is_some_and(|at| now > at)) {
-            graveyard.bury(entry.remove());
+        if let Some(entry) = found.take_if(|entry| entry.is_expired(now)) {
+            let gone = entry.remove();
             stats.per_db[db].keys.sub(1);
-            stats.per_db[db].expires.sub(1);
+            stats.per_db[db].expires.sub(u64::from(gone.expire_at().is_some()));
+            graveyard.bury(gone);
             stats.expired_keys.add(1);
             if let Some(watches) = watches {
                 watches.touch(db, key);

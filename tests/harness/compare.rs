@@ -210,7 +210,7 @@ fn loosely(cmd: &Cmd, oracle: &Reply, subject: &Reply) -> Option<Result<(), Stri
             }
             _ => None,
         },
-        _ => None,
+        _ => super::fields::loosely(cmd, oracle, subject),
     }
 }
 
