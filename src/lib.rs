@@ -28,9 +28,12 @@
 //!     plan                    which shard owns its keys; prefetch what the look-up will read
 //!     ├─ here                 command::execute: the handler runs now, into the output buffer
 //!     ├─ elsewhere            route::Batch to the owner, one message per read and shard
-//!     ├─ in parts             PerKey, EveryShard: parts to their owners, replies merged
-//!     └─ gathered             several keys, one handler, or a MULTI block: entries are borrowed
-//!                             from their owners, who hold the keys meanwhile (net::gather)
+//!     ├─ in parts             PerKey, EveryShard, MULTI blocks: a tour through the owners, each of which
+//!     │                       runs its parts and holds the keys until all have run (net::tour)
+//!     ├─ gathered             several keys, one handler: entries are borrowed from their owners,
+//!     │                       who hold the keys meanwhile (net::gather)
+//!     └─ blocking             a first attempt by one of the ways above, then a place in the line of each key
+//!                             (net::blocking)
 //!   route::ReplyQueue         replies in the order of the requests
 //!   rt::Driver <── one send per connection and turn
 //! ```
@@ -53,9 +56,12 @@
 //! - A command name is compared in [`command::Registry`] and nowhere else: everything else reads rows.
 //! - Handlers are synchronous, see no socket and no clock, and run to their end.
 //! - No mutex on the path of a command on keys. Shared atomics are counters with one writer, the
-//!   number of clients, and the bells.
+//!   number of clients, the bells, and one word for each client that waits for keys.
 //! - A driver's thread sleeps in its own ring only. No task per connection; nothing waits on
 //!   glommio's reactor. Only [`rt`] names glommio and io_uring, only [`clock`] reads the time.
+//! - Who works on several shards visits them in ascending order and holds keys until it is done, so
+//!   nobody waits in a circle, and everything is strictly serializable ([`shard::Intents`], net::line).
+//!   There is no common clock and no lock that two threads share.
 //! - Order: messages from one shard to another arrive in the order sent, so requests of one
 //!   connection run in order on each shard.
 //! - Background work (expiry, freeing, growth of tables) is cut into slices of a bounded size.

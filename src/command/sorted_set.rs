@@ -19,6 +19,7 @@ mod single;
 mod tests;
 
 use super::spec::*;
+use super::undo;
 use crate::data::sorted_set::{Element, Limits, SortedSet};
 use crate::data::{Entry, Object, ValueRef, double};
 use crate::error::CmdError;
@@ -306,7 +307,8 @@ pub const COMMANDS: &[Command] = &[
             "key [key ...] timeout:double",
             "Removes the member with the least score and answers it; waits until there is one.",
         ),
-    ),
+    )
+    .undo(undo::add_scores),
     row(
         "bzpopmax",
         -3,
@@ -317,7 +319,8 @@ pub const COMMANDS: &[Command] = &[
             "key [key ...] timeout:double",
             "Removes the member with the greatest score and answers it; waits until there is one.",
         ),
-    ),
+    )
+    .undo(undo::add_scores),
     row(
         "bzmpop",
         -5,
@@ -329,7 +332,8 @@ pub const COMMANDS: &[Command] = &[
             "Removes members from the first of several sorted sets that exists and answers them; \
              waits until there is one.",
         ),
-    ),
+    )
+    .undo(undo::add_scores),
     row(
         "zrandmember",
         -2,
