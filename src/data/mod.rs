@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`table`] | the hash table of one database of one shard: grows and shrinks one bucket at a time |
 //! | [`entry`] | one key with its value, expiry and access history, in one allocation |
+//! | [`set`] | a set of strings: integers, packed, or a table with its members in chunks |
 //! | [`value`] | types and encodings as clients see them; the seam for collection types |
 //! | [`number`] | strict decimal integers: parsing and printing |
 //! | [`packed`] | a sequence of strings and integers in one allocation: the small form of collections |
@@ -11,7 +12,8 @@
 //! | [`glob`] | the pattern language of KEYS, SCAN and PSUBSCRIBE |
 //!
 //! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
-//! to `entry.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run under Miri
+//! to `entry.rs`, `table.rs`, `table/bucket.rs`, `prefetch.rs`, `set/arena.rs` and its user
+//! `set/members.rs`; their tests run under Miri
 //! (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
 
 pub mod entry;
