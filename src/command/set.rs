@@ -21,6 +21,9 @@ const ANY_ORDER: &[&str] = &["nondeterministic_output_order"];
 const ANY_OUTPUT: &[&str] = &["nondeterministic_output"];
 /// Of the commands that store what they find.
 const STORE_KEYS: &[KeySpec] = &[KeySpec::one(1, OW_UPDATE), KeySpec::range(2, -1, 1, RO_ACCESS)];
+/// The same, as Redis has it for this one.
+const SINTERSTORE_KEYS: &[KeySpec] =
+    &[KeySpec::one(1, RW_UPDATE), KeySpec::range(2, -1, 1, RO_ACCESS)];
 const ALL_KEYS: &[KeySpec] = &[KeySpec::range(1, -1, 1, RO_ACCESS)];
 const COUNTED_KEYS: &[KeySpec] = &[KeySpec {
     flags: RO_ACCESS,
@@ -124,7 +127,7 @@ pub const COMMANDS: &[Command] = &[
         "numkeys key [key ...] [LIMIT limit]",
         "Counts the members that several sets have in common, up to a limit.",
     ),
-    shard("sinterstore", -3, WRITE_OOM, STORE_KEYS, algebra::sinterstore).doc(
+    shard("sinterstore", -3, WRITE_OOM, SINTERSTORE_KEYS, algebra::sinterstore).doc(
         Group::Set,
         "1.0.0",
         "O(N*M) where N is the size of the smallest set and M the number of sets.",

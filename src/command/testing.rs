@@ -26,7 +26,6 @@ impl Bench {
             access: Access::Lru,
             expire_effort: 1,
             lazy_flush: false,
-            lazy_del: false,
             encodings: Encodings::default(),
         };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));

@@ -5,6 +5,7 @@
 //! | [`table`] | the hash table of one database of one shard: grows and shrinks one bucket at a time |
 //! | [`entry`] | one key with its value, expiry and access history, in one allocation |
 //! | [`hash`] | a map of fields to values, packed or a table, whose fields may expire |
+//! | [`set`] | a set of strings: integers, packed, or a table with its members in chunks |
 //! | [`value`] | types and encodings as clients see them; the seam for collection types |
 //! | [`number`] | strict decimal integers: parsing and printing |
 //! | [`packed`] | a sequence of strings and integers in one allocation: the small form of collections |
@@ -14,6 +15,9 @@
 //! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
 //! to `entry.rs`, `hash/field.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run
 //! under Miri (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
+//! to `entry.rs`, `table.rs`, `table/bucket.rs`, `prefetch.rs`, `set/arena.rs` and its user
+//! `set/members.rs`; their tests run under Miri
+//! (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
 
 pub mod double;
 pub mod entry;

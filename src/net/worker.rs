@@ -94,7 +94,6 @@ pub fn shard_settings(config: &Values) -> Settings {
         },
         expire_effort: config.active_expire_effort,
         lazy_flush: config.lazyfree_lazy_user_flush,
-        lazy_del: config.lazyfree_lazy_user_del,
         encodings: encodings(config),
     }
 }

@@ -207,7 +207,6 @@ mod tests {
             access: Access::Lru,
             expire_effort: 1,
             lazy_flush: false,
-            lazy_del: false,
             encodings: Encodings::default(),
         };
         Shard::new(0, 7, settings, Arc::new(ShardStats::new(1, 16)))

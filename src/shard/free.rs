@@ -13,19 +13,22 @@
 //! client notices; and the more there is, the longer the pieces, so that it does not pile up.
 
 use super::keyspace::{Keys, Keyspace, Table};
+use crate::clock;
 use crate::data::{Entry, Object};
 use crate::metrics::ShardStats;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Values with more elements are not freed at once.
 const AT_ONCE_MAX: usize = 64;
 /// Entries of a table that are freed between two looks at what they came to.
 const TABLE_PIECE: usize = 16;
-/// Elements in a piece, at the least and at the most, which takes less than a millisecond; in
-/// between, one in so many of what there is.
+/// Elements in a piece: at least so many, and one in so many of what there is, unless that takes too
+/// long, which is looked at every so often.
 const PIECE_MIN: usize = 512;
-const PIECE_MAX: usize = 4096;
 const PIECE_PART: usize = 256;
+const PIECE_TIME: Duration = Duration::from_micros(250);
+const STEP: usize = 128;
 
 /// What is gone but not freed yet.
 pub(super) struct Graveyard {
@@ -99,7 +102,11 @@ impl Graveyard {
             };
             left = left.saturating_sub(freed.max(1));
         }
-        !self.objects.is_empty() || !self.tables.is_empty()
+        !self.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.tables.is_empty()
     }
 
     /// Frees about `max` entries of a table; gives what they came to, elements included.
@@ -128,7 +135,13 @@ impl Keyspace {
 
     /// As [`Keyspace::free_step`], as many as fit in between commands.
     pub fn free_piece(&mut self) -> bool {
-        self.free_step((self.graveyard.pending / PIECE_PART).clamp(PIECE_MIN, PIECE_MAX))
+        if self.graveyard.is_empty() {
+            return false;
+        }
+        let start = clock::monotonic();
+        let steps = PIECE_MIN.max(self.graveyard.pending / PIECE_PART) / STEP;
+        let in_time = |_: &usize| start.elapsed() < PIECE_TIME;
+        (0..steps).take_while(in_time).all(|_| self.free_step(STEP))
     }
 }
 
@@ -148,6 +161,7 @@ impl Keys<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::STEP;
     use crate::data::set::{Limits, Set};
     use crate::data::{Entry, Object};
     use crate::metrics::ShardStats;
@@ -244,11 +258,8 @@ mod tests {
         space.keys(0, 0, true).remove(b"k");
         assert!(space.free_piece());
         let piece = 300_000 - space.graveyard.pending;
-        assert!((1171..1300).contains(&piece), "{piece}");
-        let mut pieces = 1;
-        while space.free_piece() {
-            pieces += 1;
-        }
-        assert!(pieces < 600, "{pieces}");
+        assert!((STEP..1300).contains(&piece), "{piece}");
+        let pieces = (1..).find(|_| !space.free_piece()).unwrap();
+        assert!(pieces <= 300_000 / STEP, "{pieces}");
     }
 }

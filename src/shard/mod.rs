@@ -37,8 +37,6 @@ pub struct Settings {
     pub expire_effort: u32,
     /// `lazyfree-lazy-user-flush`: a flush that names no mode is ASYNC.
     pub lazy_flush: bool,
-    /// `lazyfree-lazy-user-del`: DEL works as UNLINK.
-    pub lazy_del: bool,
     pub encodings: Encodings,
 }
 

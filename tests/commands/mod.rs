@@ -15,5 +15,6 @@ mod lists;
 mod options;
 mod scan;
 mod server;
+mod sets;
 mod strings;
 mod transactions;

@@ -81,7 +81,8 @@ pub(super) const ROWS: &[Row] = &[
         "lazyfree-lazy-eviction",
         lazyfree_lazy_eviction,
         "no",
-        "Free evicted values in small steps in the background. With no they are freed at once."
+        "Whether evicted values are freed lazily. Big ones always go in small steps, so it makes no \
+         difference."
     )
     .mutable(),
     bool_row!(
@@ -89,7 +90,8 @@ pub(super) const ROWS: &[Row] = &[
         "lazyfree-lazy-expire",
         lazyfree_lazy_expire,
         "no",
-        "Free expired values in small steps in the background. With no they are freed at once."
+        "Whether expired values are freed lazily. Big ones always go in small steps, so it makes no \
+         difference."
     )
     .mutable(),
     bool_row!(
@@ -97,8 +99,8 @@ pub(super) const ROWS: &[Row] = &[
         "lazyfree-lazy-server-del",
         lazyfree_lazy_server_del,
         "no",
-        "Free values that a command replaces, as RENAME does, in the background. With no they are \
-         freed at once."
+        "Whether values that a command replaces, as RENAME does, are freed lazily. Big ones always \
+         go in small steps, so it makes no difference."
     )
     .mutable(),
     bool_row!(
@@ -106,7 +108,8 @@ pub(super) const ROWS: &[Row] = &[
         "lazyfree-lazy-user-del",
         lazyfree_lazy_user_del,
         "no",
-        "Let DEL free values in the background, as UNLINK does. With no DEL frees at once."
+        "Whether DEL frees values lazily, as UNLINK does. Big ones always go in small steps, so it \
+         makes no difference."
     )
     .mutable(),
     bool_row!(

@@ -4,6 +4,9 @@ use super::arena::{Arena, Member};
 use crate::data::table::Table;
 use ahash::RandomState;
 
+/// To free a chunk takes as long as to free so many members.
+const PER_CHUNK: usize = 8;
+
 pub(super) struct Members {
     table: Table<Member, RandomState>,
     arena: Arena,
@@ -74,7 +77,7 @@ impl Members {
     /// not be used any more.
     pub(super) fn free_step(&mut self, max: usize) -> bool {
         // SAFETY: without a table there is no member.
-        self.table.clear_step(max) && unsafe { self.arena.clear_step(max) }
+        self.table.clear_step(max) && unsafe { self.arena.clear_step(max.div_ceil(PER_CHUNK)) }
     }
 
     fn settle(&mut self) {
