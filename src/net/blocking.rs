@@ -78,6 +78,11 @@ pub struct Waiters {
 }
 
 impl Waiters {
+    /// Whether some would be served if keys were let go.
+    pub fn expects(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
     /// When the next client has waited for long enough, milliseconds since the epoch.
     pub fn next_deadline(&self) -> Option<i64> {
         self.deadlines.first().map(|(until, ..)| *until)
@@ -218,11 +223,12 @@ impl Worker {
             let at = (db, key.clone());
             let Some(queue) = self.waiters.queues.get_mut(&at) else { continue };
             let before = queue.len();
-            let was_busy = queue.front().is_some_and(|place| place.busy);
+            let is_it = |place: &Place| Arc::ptr_eq(&place.waiting, waiting);
+            let was_busy = queue.iter().any(|place| place.busy && is_it(place));
             // Nearly always it is the first.
-            match queue.front().is_some_and(|place| Arc::ptr_eq(&place.waiting, waiting)) {
+            match queue.front().is_some_and(is_it) {
                 true => drop(queue.pop_front()),
-                false => queue.retain(|place| !Arc::ptr_eq(&place.waiting, waiting)),
+                false => queue.retain(|place| !is_it(place)),
             }
             let (left, gone) = (queue.len(), before - queue.len());
             if left == 0 {

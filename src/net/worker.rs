@@ -458,7 +458,7 @@ impl Handler for Worker {
         }
         let bell = &self.shared.bells[self.index];
         // Who waits for held keys is to hear at once that they are let go.
-        bell.arm(self.line.is_waited_in());
+        bell.arm(self.line.is_waited_in() || self.waiters.expects());
         if self.mail.has_mail() {
             bell.disarm();
             return None;

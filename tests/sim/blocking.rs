@@ -150,15 +150,16 @@ impl World {
     }
 
     fn check(mut self, seed: u64) {
-        for _ in 0..5 {
+        let mut busy = true;
+        while std::mem::take(&mut busy) {
             self.simulation.settle(STEPS);
             for n in 0..self.consumers.len() {
                 if !self.consumers[n].gone && self.listen(n) {
                     self.ask(n);
+                    busy = true;
                 }
             }
         }
-        self.simulation.settle(STEPS);
         let observer = self.simulation.connect(0);
         let mut found: Vec<String> = Vec::new();
         for key in 0..KEYS {
