@@ -189,10 +189,7 @@ fn xread(name: &'static str, group: Args, id: fn() -> BoxedStrategy<Arg>) -> Box
         count(),
         group,
         maybe(option(vec![one_of(&["NOACK", "noack", "junk"])]), 1),
-        maybe(
-            option(vec![spelling("BLOCK"), one_of(&["1", "2", "-1", "x", "9223372036854775807"])]),
-            1,
-        ),
+        maybe(option(vec![spelling("BLOCK"), one_of(&["1", "2", "-1", "x"])]), 1),
         option(vec![spelling("STREAMS")]),
         streams.boxed(),
     ]);
