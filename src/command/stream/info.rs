@@ -1,6 +1,6 @@
 //! What is known of a stream, its groups and its consumers: XINFO.
 
-use super::range::write_message;
+use super::range::{write_entries, write_message};
 use super::{id, no_such_group, stream_of, wrong_words};
 use crate::command::help::help;
 use crate::command::number::integer;
@@ -122,9 +122,8 @@ pub fn stream(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
         Some(most) => {
             out.bulk(b"entries");
-            out.array(log.count(Id::MIN, Id::MAX, most));
-            let entries = log.range(Id::MIN, Id::MAX).take(most);
-            entries.for_each(|message| write_message(out, &message));
+            let all = log.range(Id::MIN, Id::MAX);
+            write_entries(out, all, (log, Id::MIN, Id::MAX), most, |_| {});
             out.bulk(b"groups");
             out.array(stream.groups().len());
             stream.groups().for_each(|(name, group)| write_group(out, log, name, group, most));

@@ -2,10 +2,11 @@
 
 use super::{id, stream_of};
 use crate::command::number::integer;
-use crate::data::stream::{Message, Value};
+use crate::data::stream::{Id, Log, Message, Value};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::shard::Cx;
+use smallvec::SmallVec;
 
 /// An entry: its id, and its fields and values in turn.
 #[inline]
@@ -24,6 +25,32 @@ fn write_value(out: &mut Encoder, value: Value) {
     match value {
         Value::Bytes(bytes) => out.bulk(bytes),
         Value::Int(int) => out.bulk_int(int),
+    }
+}
+
+/// Entries whose number is known by having them, without counting before.
+const FEW: usize = 16;
+
+/// Replies up to `most` of the `entries` that are those of `log` between two ids; each of them is
+/// given to `each` before.
+#[inline]
+pub fn write_entries<'l>(
+    out: &mut Encoder,
+    mut entries: impl Iterator<Item = Message<'l>>,
+    (log, start, end): (&Log, Id, Id),
+    most: usize,
+    mut each: impl FnMut(&Message),
+) {
+    let few: SmallVec<[Message; FEW]> = entries.by_ref().take(most.min(FEW)).collect();
+    let count = match few.len() {
+        FEW if most > FEW => log.count(start, end, most),
+        len => len,
+    };
+    out.array(count);
+    let more = count - few.len();
+    for message in few.into_iter().chain(entries.take(more)) {
+        each(&message);
+        write_message(out, &message);
     }
 }
 
@@ -63,11 +90,10 @@ fn range(cx: &mut Cx, args: Args, backwards: bool) -> Result<(), CmdError> {
         out.null_array();
         return Ok(());
     }
-    let count = log.count(start, end, most);
-    out.array(count);
+    let range = (log, start, end);
     match backwards {
-        false => log.range(start, end).take(count).for_each(|it| write_message(out, &it)),
-        true => log.range_back(start, end).take(count).for_each(|it| write_message(out, &it)),
+        false => write_entries(out, log.range(start, end), range, most, |_| {}),
+        true => write_entries(out, log.range_back(start, end), range, most, |_| {}),
     }
     Ok(())
 }

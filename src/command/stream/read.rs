@@ -7,11 +7,11 @@
 //! A client that waits in XREADGROUP is to be told when its group is gone, by whatever has taken
 //! the stream away: its row says so by the flag [`SERVED_WHOLE`](crate::command::spec).
 
-use super::range::write_message;
+use super::range::{write_entries, write_message};
 use super::{id, no_group_or_key, stream_of, stream_of_mut};
 use crate::command::number::integer;
 use crate::data::Type;
-use crate::data::stream::{Id, Pending, Stream};
+use crate::data::stream::{ConsumerId, Group, Id, Log, Message, Pending, Stream};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Protocol};
 use crate::shard::{Cx, TimedOut, Wait};
@@ -149,10 +149,7 @@ pub fn xread(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         let stream = cx.keys.peek(args.at(at)).and_then(|entry| stream_of(entry).ok());
         let (Some(stream), Some(start)) = (stream, after.next()) else { continue };
         write_key(&mut cx.out, args.at(at));
-        let count = stream.log.count(start, Id::MAX, request.most);
-        cx.out.array(count);
-        let entries = stream.log.range(start, Id::MAX).take(count);
-        entries.for_each(|message| write_message(&mut cx.out, &message));
+        write_behind(&mut cx.out, &stream.log, start, request.most, |_| {});
     }
     Ok(())
 }
@@ -273,6 +270,11 @@ fn history_behind(text: &[u8]) -> Result<Id, CmdError> {
     }
 }
 
+/// Replies up to `most` entries from `start` on.
+fn write_behind(out: &mut Encoder, log: &Log, start: Id, most: usize, each: impl FnMut(&Message)) {
+    write_entries(out, log.range(start, Id::MAX), (log, start, Id::MAX), most, each);
+}
+
 /// Replies what a consumer is to have of one stream, `alone` with the head of the whole reply;
 /// `false` when there is nothing.
 fn serve(
@@ -289,49 +291,68 @@ fn serve(
     let (consumer, made) = group.find_or_make(consumer, now);
     group.consumer_mut(consumer).seen_at = now;
     let history = after != Id::MAX;
-    let is_new = log.last_live().is_some_and(|last| last > group.last_id);
-    let serves = history || is_new;
+    let serves = history || log.last_live().is_some_and(|last| last > group.last_id);
     if serves {
         let out = &mut cx.out;
         if alone {
             write_streams(out, 1);
         }
         write_key(out, key);
-        let behind = if history { after } else { group.last_id };
-        let start = behind.next().unwrap_or(Id::MAX);
-        if history {
-            let own = group.consumer(consumer).pending(start..=Id::MAX);
-            let ids: Vec<Id> = own.take(request.most).collect();
-            out.array(ids.len());
-            for id in ids {
-                let Some(message) = log.get(id) else {
-                    out.array(2);
-                    id::write(out, id);
-                    out.null_array();
-                    continue;
-                };
-                write_message(out, &message);
-                if let Some(pending) = group.pending_mut(id) {
-                    pending.delivered_at = now;
-                    pending.deliveries = pending.deliveries.wrapping_add(1);
-                }
-            }
-        } else {
-            let count = log.count(start, Id::MAX, request.most);
-            out.array(count);
-            for message in log.range(start, Id::MAX).take(count) {
-                group.read(message.id, log);
-                write_message(out, &message);
-                if !request.no_ack {
-                    let pending = Pending { consumer, delivered_at: now, deliveries: 1 };
-                    group.assign(message.id, pending);
-                }
-            }
-            if !request.no_ack {
-                group.consumer_mut(consumer).active_at = Some(now);
-            }
+        match history {
+            true => write_history(out, log, group, consumer, (after, request.most), now),
+            false => write_new(out, log, group, consumer, request, now),
         }
     }
     cx.keys.changed(u64::from(made) + u64::from(serves));
     Ok(serves)
+}
+
+/// Replies the consumer's own pending entries behind an id, so many at most.
+fn write_history(
+    out: &mut Encoder,
+    log: &Log,
+    group: &mut Group,
+    consumer: ConsumerId,
+    (after, most): (Id, usize),
+    now: i64,
+) {
+    let own = group.consumer(consumer).pending(after.next().unwrap_or(Id::MAX)..=Id::MAX);
+    let ids: Vec<Id> = own.take(most).collect();
+    out.array(ids.len());
+    for id in ids {
+        let Some(message) = log.get(id) else {
+            // It was deleted, which does not acknowledge it.
+            out.array(2);
+            id::write(out, id);
+            out.null_array();
+            continue;
+        };
+        write_message(out, &message);
+        if let Some(pending) = group.pending_mut(id) {
+            pending.delivered_at = now;
+            pending.deliveries = pending.deliveries.wrapping_add(1);
+        }
+    }
+}
+
+/// Replies entries that the group has not read, and has them pending unless without
+/// acknowledgement.
+fn write_new(
+    out: &mut Encoder,
+    log: &Log,
+    group: &mut Group,
+    consumer: ConsumerId,
+    request: &Request,
+    now: i64,
+) {
+    let start = group.last_id.next().unwrap_or(Id::MAX);
+    write_behind(out, log, start, request.most, |message| {
+        group.read(message.id, log);
+        if !request.no_ack {
+            group.assign(message.id, Pending { consumer, delivered_at: now, deliveries: 1 });
+        }
+    });
+    if !request.no_ack {
+        group.consumer_mut(consumer).active_at = Some(now);
+    }
 }
