@@ -79,6 +79,9 @@ impl Operation {
 
     /// Its lanes, where `lane` tells those of a key.
     pub fn find_lanes(&self, lane: impl Fn(Key) -> u64) -> u64 {
+        if self.outcome == Outcome::Discarded {
+            return 0;
+        }
         let own = match &self.action {
             Action::Watch(keys) => keys.iter().fold(0, |all, key| all | lane(*key)),
             _ => 0,

@@ -258,10 +258,16 @@ impl Block<'_> {
                     self.all_exist(&[*key], true);
                 }
             }
-            (Command::MSetNx(pairs), _) => {
-                if answer.is_some() {
-                    self.all_exist(&command.keys(), false);
+            (Command::MSetNx(_), None) => {
+                // Whether it has written is not known, nor what came after in the same block.
+                for key in command.keys() {
+                    let place = self.place(key);
+                    self.all.tainted.insert(place);
                 }
+                command.tokens().into_iter().for_each(|(key, token)| self.set(key, token));
+            }
+            (Command::MSetNx(pairs), _) => {
+                self.all_exist(&command.keys(), false);
                 pairs.iter().for_each(|(k, t)| self.set(*k, *t));
             }
             (Command::Strlen(key), Some(Answer::Int(n))) => {
