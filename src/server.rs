@@ -104,6 +104,7 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
             faults,
         },
         bells: bells.into(),
+        key_seed: seed(),
         next_client: AtomicU64::new(1),
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
@@ -158,7 +159,7 @@ fn start_shard(
     let shared = shared.clone();
     let name = format!("shard-{index}");
     rt::on_core(core, &name, move || async move {
-        let mut worker = worker(&shared, index, mail, seed());
+        let mut worker = worker(&shared, index, mail, shared.key_seed);
         let driver = Driver::new(index, shared.bells.clone(), listeners);
         let result = match driver {
             Ok(driver) => driver.run(&mut worker).await,

@@ -24,6 +24,8 @@ pub struct Multi {
     /// Requests that wait for EXEC, and the memory that they take in bytes.
     pub requests: usize,
     pub bytes: usize,
+    /// One of them writes.
+    pub writes: bool,
     /// A request was refused, so that EXEC will be, too.
     pub failed: bool,
     /// EXEC has come and they run.
@@ -47,6 +49,8 @@ pub struct Session {
     /// `CLIENT NO-TOUCH on`
     pub no_touch: bool,
     pub multi: Option<Multi>,
+    /// It waits for a key.
+    pub blocked: bool,
     /// How many keys it watches.
     pub watched: usize,
     /// `READONLY`: as a cluster client it accepts answers of a replica.
@@ -78,6 +82,7 @@ impl Session {
             no_evict: false,
             no_touch: false,
             multi: None,
+            blocked: false,
             watched: 0,
             readonly: false,
             closing: false,
@@ -200,6 +205,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
 fn flags(session: &Session) -> String {
     let letters = [
         (session.multi.is_some(), 'x'),
+        (session.blocked, 'b'),
         (session.closing, 'c'),
         (matches!(session.peer, Peer::Unix { .. }), 'U'),
         (session.readonly, 'r'),

@@ -3,7 +3,7 @@
 //! Other connections are on other shards, and behind sockets, which commands do not see: such a
 //! subcommand returns a request that `net` puts to every connection.
 //!
-//! Absent: PAUSE, UNPAUSE, UNBLOCK (nothing blocks yet), TRACKING, CACHING, GETREDIR, TRACKINGINFO.
+//! Absent: TRACKING, CACHING, GETREDIR, TRACKINGINFO.
 
 use super::connection::{printable, valid_name};
 use super::control::{ClientFilter, ClientsRequest, Control, SessionCx};
@@ -76,6 +76,13 @@ const SUBCOMMANDS: &[Command] = &[
         "<ON | OFF>",
         "Keeps the connection's reads from counting as uses of keys.",
     ),
+    session("client|pause", -3, OTHERS, pause).doc(
+        Group::Connection,
+        "2.9.50",
+        "O(1)",
+        "timeout [WRITE | ALL]",
+        "Has commands of all clients, or those that write, wait for some milliseconds.",
+    ),
     row(
         "client|reply",
         (3, OWN, "3.2.0"),
@@ -99,6 +106,20 @@ const SUBCOMMANDS: &[Command] = &[
         "Names the connection; an empty name takes the name away.",
     )
     .tips(ON_EVERY_NODE),
+    session("client|unblock", -3, OTHERS, unblock).doc(
+        Group::Connection,
+        "5.0.0",
+        "O(log N) where N is the number of client connections",
+        "client-id [TIMEOUT | ERROR]",
+        "Ends the wait of a client that is blocked.",
+    ),
+    session("client|unpause", 2, OTHERS, unpause).doc(
+        Group::Connection,
+        "6.2.0",
+        "O(N) Where N is the number of paused clients",
+        "",
+        "Lets commands run again that a pause keeps waiting.",
+    ),
 ];
 
 fn id(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
@@ -244,6 +265,39 @@ fn user(word: &[u8]) -> Result<Vec<u8>, CmdError> {
         b"default" => Ok(word.to_vec()),
         _ => Err(CmdError::err_of(&[b"No such user '", shown(word, usize::MAX), b"'"])),
     }
+}
+
+fn pause(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let all = match () {
+        _ if args.len() == 3 || args.is(3, "ALL") => true,
+        _ if args.is(3, "WRITE") => false,
+        _ => return Err(CmdError::fixed("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let timeout = parse_i64(args.at(2))
+        .ok_or(CmdError::fixed("ERR timeout is not an integer or out of range"))?;
+    let until = match timeout {
+        ..0 => return Err(CmdError::fixed("ERR timeout is negative")),
+        0 => 0,
+        _ => cx.now.checked_add(timeout).ok_or(CmdError::fixed("ERR timeout is out of range"))?,
+    };
+    Ok(Control::Pause { until, all })
+}
+
+fn unpause(_: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
+    Ok(Control::Unpause)
+}
+
+fn unblock(_: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let error = match () {
+        _ if args.len() == 3 || args.is(3, "TIMEOUT") => false,
+        _ if args.is(3, "ERROR") => true,
+        _ => {
+            return Err(CmdError::fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+    };
+    let client = parse_i64(args.at(2)).ok_or(CmdError::NOT_AN_INTEGER)?;
+    // A negative id is no client's, and neither is what it becomes.
+    Ok(Control::Clients(ClientsRequest::Unblock { client: client as u64, error }))
 }
 
 fn kind(word: &[u8]) -> Result<&'static str, CmdError> {

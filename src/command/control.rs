@@ -105,6 +105,11 @@ pub enum Control {
     ///
     /// Not done here since a counter has one writer: its shard's thread.
     ResetStats,
+    /// No command runs, or none that writes, until then (milliseconds since the epoch): `+OK` once
+    /// nothing is under way on any shard.
+    Pause { until: i64, all: bool },
+    /// Commands run again, on all shards; then `+OK`.
+    Unpause,
     /// Run the requests since MULTI, unless they are to be discarded or a watched key has changed.
     Exec,
     /// The requests since MULTI and what is watched are forgotten; the reply is written.
@@ -126,6 +131,9 @@ pub enum ClientsRequest {
     Kill(ClientFilter),
     /// As `Kill`, in the old form by address alone: `+OK`, or an error when there is no such client.
     KillAddress(ClientFilter),
+    /// Ends the wait of a client as if its time were up, or with an error; the reply is whether it
+    /// waited.
+    Unblock { client: u64, error: bool },
 }
 
 /// What the connections of one shard answer, or of several together.
@@ -133,7 +141,8 @@ pub enum ClientsRequest {
 pub struct ClientsAnswer {
     /// Lines of CLIENT LIST by client id.
     pub lines: Vec<(u64, String)>,
-    pub killed: u64,
+    /// Clients that were closed, or whose wait has ended.
+    pub found: u64,
 }
 
 impl ClientsRequest {
@@ -158,15 +167,17 @@ impl ClientsRequest {
                 // A connection that is closing already can be found but not killed again.
                 let kill = filter.matches(session, now) && !session.closing;
                 session.closing |= kill;
-                answer.killed += u64::from(kill);
+                answer.found += u64::from(kill);
                 kill
             }
+            // More than the session is needed for that.
+            ClientsRequest::Unblock { .. } => false,
         }
     }
 
     /// Writes the reply that all the answers make together.
     pub fn reply(&self, answers: Vec<ClientsAnswer>, out: &mut Encoder) {
-        let killed: u64 = answers.iter().map(|a| a.killed).sum();
+        let found: u64 = answers.iter().map(|a| a.found).sum();
         match self {
             ClientsRequest::List(filter) => {
                 let mut lines: Vec<_> = answers.into_iter().flat_map(|a| a.lines).collect();
@@ -185,8 +196,8 @@ impl ClientsRequest {
                 }
                 out.verbatim("txt", text.as_bytes());
             }
-            ClientsRequest::Kill(_) => out.int(killed as i64),
-            ClientsRequest::KillAddress(_) if killed > 0 => out.ok(),
+            ClientsRequest::Kill(_) | ClientsRequest::Unblock { .. } => out.int(found as i64),
+            ClientsRequest::KillAddress(_) if found > 0 => out.ok(),
             ClientsRequest::KillAddress(_) => {
                 out.error(&CmdError::fixed("ERR No such client"));
             }

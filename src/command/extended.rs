@@ -75,6 +75,35 @@ impl Extended {
         }
     }
 
+    /// The product, rounded to this precision and then up to a whole number: at least `i64::MIN`,
+    /// and `None` above `i64::MAX`.
+    pub fn times_rounded_up(self, factor: u32) -> Option<i64> {
+        let product = match self {
+            Extended::Infinite { negative } => return negative.then_some(i64::MIN),
+            Extended::Finite { negative, mantissa, exponent } => {
+                round(negative, u128::from(mantissa) * u128::from(factor), exponent, false)
+            }
+        };
+        let Some((negative, mantissa, exponent)) = product.parts() else {
+            return self.parts()?.0.then_some(i64::MIN);
+        };
+        let mantissa = i128::from(mantissa);
+        let signed = if negative { -mantissa } else { mantissa };
+        let whole = match exponent {
+            // A mantissa that is not 0 has 64 bits.
+            1.. if mantissa == 0 => 0,
+            1.. if negative => i128::from(i64::MIN),
+            1.. => return None,
+            // Shifting rounds down.
+            -126..=0 => -(-signed >> -exponent),
+            _ => i128::from(signed > 0),
+        };
+        match i64::try_from(whole) {
+            Ok(whole) => Some(whole),
+            Err(_) => negative.then_some(i64::MIN),
+        }
+    }
+
     fn finite(negative: bool, mantissa: u64, exponent: i32) -> Extended {
         Extended::Finite { negative, mantissa, exponent }
     }
@@ -522,6 +551,38 @@ mod tests {
             };
             let long = round(false, top, exponent, lost);
             assert_eq!(short_decimal(false, value, scale), long, "{value}e{scale}");
+        }
+    }
+
+    /// As `ceill(strtold(text) * 1000.0)` on x86-64 has it.
+    #[test]
+    fn seconds_become_milliseconds() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("0.001", Some(1)),
+            ("-0.001", Some(0)),
+            ("0.0001", Some(1)),
+            ("-0.0001", Some(0)),
+            ("0.1", Some(100)),
+            ("0.007", Some(7)),
+            ("12.3456", Some(12346)),
+            ("-1.5", Some(-1500)),
+            ("1e-400", Some(1)),
+            ("9223372036854775.807", Some(9223372036854775807)),
+            ("9223372036854775.808", None),
+            ("9223372036854775", Some(9223372036854775000)),
+            ("-1e30", Some(-9223372036854775808)),
+            ("1e30", None),
+            ("1e20", None),
+            ("-1e20", Some(-9223372036854775808)),
+            ("0x1p-4", Some(63)),
+            ("123456789.123", Some(123456789123)),
+            ("4.35", Some(4350)),
+            ("-inf", Some(-9223372036854775808)),
+            ("inf", None),
+        ] {
+            let number = Extended::parse(text.as_bytes()).unwrap();
+            assert_eq!(number.times_rounded_up(1000), expected, "{text}");
         }
     }
 }

@@ -133,7 +133,7 @@ fn clients(cx: &SessionCx, fields: &mut Fields) {
     fields.add("connected_clients", sum(cx.env, |s| &s.connections_now));
     fields.add("maxclients", cx.env.config().maxclients);
     // No command blocks yet, so this is true; `redis-cli --stat` reads it.
-    fields.add("blocked_clients", 0);
+    fields.add("blocked_clients", sum(cx.env, |s| &s.blocked_clients));
 }
 
 fn memory(cx: &SessionCx, fields: &mut Fields) {

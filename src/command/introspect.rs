@@ -213,7 +213,7 @@ pub fn categories(command: &Command) -> impl Iterator<Item = &'static str> + use
     ];
     // A container runs nothing, so its group says nothing of what it may do.
     let container = matches!(command.run, Run::Container);
-    let group = command.group.category().filter(|_| !container);
+    let group = command.group.category().filter(|_| !container && command.group_category);
     let flags = command.flags;
     ALL.into_iter().filter(move |&name| {
         let implied = match name {
@@ -257,6 +257,7 @@ fn write_key_spec(spec: &KeySpec, out: &mut Encoder) {
             out.bulk(word.as_bytes());
             number(out, "startfrom", from);
         }
+        Begin::Unknown => search(out, "begin_search", "unknown", 0),
     }
     match spec.find {
         Find::Range { last, step, limit } => {
@@ -271,6 +272,7 @@ fn write_key_spec(spec: &KeySpec, out: &mut Encoder) {
             number(out, "firstkey", first);
             number(out, "keystep", step);
         }
+        Find::Unknown(_) => search(out, "find_keys", "unknown", 0),
     }
 }
 
@@ -517,7 +519,7 @@ mod tests {
         assert_eq!(words(&bench.run("command info nope get|x")), "*2 _ _");
         let client = bench.run("command info client");
         assert!(
-            words(&client).starts_with("*1 *10 client :-2 ~0 :0 :0 :0 ~1 +@slow ~0 ~0 *11 *10")
+            words(&client).starts_with("*1 *10 client :-2 ~0 :0 :0 :0 ~1 +@slow ~0 ~0 *14 *10")
         );
         let ping = words(&bench.run("command info ping"));
         assert_eq!(
@@ -541,7 +543,7 @@ mod tests {
             list.contains("name module-name type string display_text module-name token MODULE")
         );
         assert!(
-            words(&bench.run("command docs client")).contains("subcommands %11 client|getname %")
+            words(&bench.run("command docs client")).contains("subcommands %14 client|getname %")
         );
     }
 
@@ -597,7 +599,7 @@ mod tests {
     fn help_is_read_from_the_rows() {
         let mut bench = SessionBench::new();
         let help = bench.run("Client help");
-        assert!(help.starts_with("*23\r\n+CLIENT <subcommand> [<arg> [value] [opt] ...]. "));
+        assert!(help.starts_with("*29\r\n+CLIENT <subcommand> [<arg> [value] [opt] ...]. "));
         assert!(help.contains("+REPLY <ON | OFF | SKIP>\r\n+    Says whether"));
         assert!(help.contains("+HELP\r\n"));
     }

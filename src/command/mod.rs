@@ -40,6 +40,7 @@ mod syntax;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod undo;
 mod value;
 
 pub use connection::REDIS_VERSION;
@@ -50,7 +51,10 @@ pub use execute::{Caller, execute, execute_session};
 pub use help::help;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
-pub use spec::{ADMIN, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, WRITE};
+pub use spec::MAY_REPLICATE;
+pub use spec::{
+    ADMIN, BLOCKING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, SERVED_WHOLE, WRITE,
+};
 pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 pub use transaction::EXEC_ABORT;
 

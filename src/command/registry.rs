@@ -262,6 +262,9 @@ pub type KeyIndexes = SmallVec<[u32; 8]>;
 impl Command {
     /// The indexes of the keys in `args`, spec by spec.
     pub fn key_indexes(&self, args: &Args) -> Result<KeyIndexes, CmdError> {
+        if let Some(find) = self.find_keys {
+            return Ok(find(args).map(|index| index as u32).collect());
+        }
         let mut indexes = KeyIndexes::new();
         for spec in self.keys {
             spec_indexes(spec, args, &mut indexes)?;
@@ -276,10 +279,17 @@ pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Re
     let len = args.len() as i32;
     let first = match spec.begin {
         Begin::Index(at) => at,
+        // One key behind a word that may come again: which of them counts is the command's business.
+        Begin::Keyword(word, from @ 0..) if matches!(spec.find, Find::Range { last: 0, .. }) => {
+            let behind = (from..len - 1).filter(|&i| args.is(i as usize, word)).map(|i| i + 1);
+            indexes.extend(behind.map(|i| i as u32));
+            return Ok(());
+        }
         Begin::Keyword(word, from) => match keyword(args, word, from) {
             Some(at) => at + 1,
             None => return Ok(()),
         },
+        Begin::Unknown => 0,
     };
     let (first, last, step) = match spec.find {
         Find::Range { last, step, limit } => {
@@ -297,6 +307,10 @@ pub fn spec_indexes(spec: &KeySpec, args: &Args, indexes: &mut KeyIndexes) -> Re
                 .and_then(|n| std::str::from_utf8(n).ok().and_then(|n| n.parse::<i32>().ok()));
             let count = count.filter(|&n| n >= 0 && n < len).ok_or(INVALID)?;
             (first + keys_from, first + keys_from + (count - 1) * step, step)
+        }
+        Find::Unknown(find) => {
+            find(args, indexes);
+            return Ok(());
         }
     };
     if last >= len {

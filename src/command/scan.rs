@@ -80,7 +80,7 @@ fn pattern(text: &[u8]) -> Option<&[u8]> {
     (text != b"*").then_some(text)
 }
 
-fn fits(pattern: Option<&[u8]>, key: &[u8]) -> bool {
+pub(super) fn fits(pattern: Option<&[u8]>, key: &[u8]) -> bool {
     pattern.is_none_or(|pattern| glob::matches(pattern, key))
 }
 
@@ -129,15 +129,25 @@ fn walk(keys: &Keys, each: &mut dyn FnMut(&[u8])) {
     }
 }
 
-struct ScanOptions<'a> {
-    pattern: Option<&'a [u8]>,
-    /// How many keys to look at, more or less.
-    count: u64,
+pub(super) struct ScanOptions<'a> {
+    pub(super) pattern: Option<&'a [u8]>,
+    /// How many keys or elements to look at, more or less.
+    pub(super) count: u64,
     kind: Option<&'a [u8]>,
 }
 
 impl<'a> ScanOptions<'a> {
-    fn parse(args: Args<'a>) -> Result<ScanOptions<'a>, CmdError> {
+    /// The options of SCAN.
+    fn of_keys(args: Args<'a>) -> Result<ScanOptions<'a>, CmdError> {
+        Self::parse(args, true)
+    }
+
+    /// The options of SSCAN and its like, which walk the elements of a value.
+    pub(super) fn of_members(args: Args<'a>) -> Result<ScanOptions<'a>, CmdError> {
+        Self::parse(args, false)
+    }
+
+    fn parse(args: Args<'a>, typed: bool) -> Result<ScanOptions<'a>, CmdError> {
         let mut options = ScanOptions { pattern: None, count: 10, kind: None };
         for at in (0..args.len()).step_by(2) {
             let value = args.get(at + 1).ok_or(CmdError::SYNTAX)?;
@@ -148,7 +158,7 @@ impl<'a> ScanOptions<'a> {
                 }
             } else if args.is(at, "match") {
                 options.pattern = pattern(value);
-            } else if args.is(at, "type") {
+            } else if typed && args.is(at, "type") {
                 options.kind = Some(value);
             } else {
                 return Err(CmdError::SYNTAX);
@@ -160,7 +170,7 @@ impl<'a> ScanOptions<'a> {
 
 fn scan(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (shard, mut position) = scan_cursor_split(scan_cursor(args.at(1))?);
-    let options = ScanOptions::parse(args.from(2))?;
+    let options = ScanOptions::of_keys(args.from(2))?;
     let mut found = Vec::new();
     let mut reply = Encoder::new(&mut found, cx.out.protocol);
     let (mut seen, mut count) = (0, 0);

@@ -1,10 +1,11 @@
 //! How a command is declared: one row says everything that any part of the server knows of it.
 
 use super::control::{Control, SessionCx};
+use super::registry::KeyIndexes;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::Cx;
-use std::ops::BitOr;
+use crate::shard::{Cx, Keys};
+use std::ops::{BitOr, Range};
 
 /// A set of command flags, with Redis' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +82,9 @@ pub const PROTECTED: Flags = Flags(1 << 20);
 /// To clients a plain command that reads its own words: COMMAND lists no subcommands, and a wrong
 /// one gets another error.
 pub const PLAIN: Flags = Flags(1 << 21);
+/// A client that waits is served with all its keys at hand, also those that are not ready, and is tried
+/// again also when one of them goes or gets a value of another type: the command then has an error to tell.
+pub const SERVED_WHOLE: Flags = Flags(1 << 22);
 
 /// Where a command's keys begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,19 +92,23 @@ pub enum Begin {
     Index(i32),
     /// Behind this word, searched from an index (from the end when it is negative).
     Keyword(&'static str, i32),
+    /// Where clients cannot tell.
+    Unknown,
 }
 
 /// Which of the arguments from there on are keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Find {
     /// Up to `last` (relative to the first; counted from the end when it is negative), every `step`-th.
     Range { last: i32, step: i32, limit: i32 },
     /// A count at `count_at`, keys from `first` on, every `step`-th; all relative to the beginning.
     Count { count_at: i32, first: i32, step: i32 },
+    /// Those that the function finds.
+    Unknown(KeysFn),
 }
 
 /// How a command uses some of its keys, with Redis' flag names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct KeySpec {
     pub flags: &'static [&'static str],
     pub begin: Begin,
@@ -200,8 +208,25 @@ pub type SessionFn = fn(&mut SessionCx, Args) -> Result<Control, CmdError>;
 /// Makes one reply of the parts' encoded replies, given in the order of the parts.
 pub type MergeFn = fn(&[&[u8]], &mut Encoder, &mut fastrand::Rng);
 
+/// Appends the indexes of those arguments that are keys of a kind.
+pub type KeysFn = fn(&Args, &mut KeyIndexes);
+
+/// Keys whose names are not among a request's arguments.
+#[derive(Clone, Copy)]
+pub struct UnnamedKeys {
+    /// Whether a request uses some.
+    pub are_used: fn(&Args) -> bool,
+    /// Which ones, as the data are now; to be asked on the shard of the request's first key.
+    pub names: fn(&mut Keys, &Args) -> Vec<Box<[u8]>>,
+}
+
 /// How a request uses its keys: the flags that stand in place of `variable_flags`.
 pub type KeyFlagsFn = fn(&Args) -> &'static [&'static str];
+
+/// The command that puts back what a request has taken, by its encoded reply.
+pub type UndoFn = fn(&Args, &[u8]) -> Option<Vec<Vec<u8>>>;
+/// Where the keys of a request are, for commands whose key specs may be mistaken.
+pub type FindKeysFn = fn(&Args) -> Range<usize>;
 
 /// What runs a command.
 #[derive(Clone, Copy)]
@@ -260,12 +285,19 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// For key specs with `variable_flags`.
     pub key_flags: Option<KeyFlagsFn>,
+    /// For commands that can use keys whose names only the data tell: such a request must run with
+    /// the keys of all shards at hand. The others need no more than what the key specs name.
+    pub unnamed_keys: Option<UnnamedKeys>,
+    /// In place of the key specs, which only tell others.
+    pub find_keys: Option<FindKeysFn>,
     pub run: Run,
     pub spread: Spread,
     pub in_multi: InMulti,
     pub group: Group,
     /// ACL categories beyond those that flags and group imply.
     pub categories: &'static [&'static str],
+    /// Whether the group implies one, as it does for all commands but a few.
+    pub group_category: bool,
     pub tips: &'static [&'static str],
     pub since: &'static str,
     pub complexity: &'static str,
@@ -275,6 +307,8 @@ pub struct Command {
     /// Since when it is deprecated and what replaces it.
     pub deprecated: Option<(&'static str, &'static str)>,
     pub subcommands: &'static [Command],
+    /// For what takes something away for a client that waits.
+    pub undo: Option<UndoFn>,
 }
 
 /// A command that runs on a shard.
@@ -291,11 +325,14 @@ pub const fn shard(
         flags,
         keys,
         key_flags: None,
+        unnamed_keys: None,
+        find_keys: None,
         run: Run::Shard(run),
         spread: Spread::OneShard,
         in_multi: InMulti::Waits,
         group: Group::Generic,
         categories: &[],
+        group_category: true,
         tips: &[],
         since: "1.0.0",
         complexity: "O(1)",
@@ -303,6 +340,7 @@ pub const fn shard(
         syntax: "",
         deprecated: None,
         subcommands: &[],
+        undo: None,
     }
 }
 
@@ -337,6 +375,11 @@ impl Command {
         self
     }
 
+    pub const fn undo(mut self, undo: UndoFn) -> Command {
+        self.undo = Some(undo);
+        self
+    }
+
     pub const fn in_multi(mut self, in_multi: InMulti) -> Command {
         self.in_multi = in_multi;
         self
@@ -345,6 +388,18 @@ impl Command {
     /// What says how one request uses the keys, when that depends on its options.
     pub const fn key_flags(mut self, of: KeyFlagsFn) -> Command {
         self.key_flags = Some(of);
+        self
+    }
+
+    /// What tells the keys that the arguments of a request do not name.
+    pub const fn unnamed_keys(mut self, of: UnnamedKeys) -> Command {
+        self.unnamed_keys = Some(of);
+        self
+    }
+
+    /// What finds the keys of a request where the key specs could be wrong.
+    pub const fn find_keys(mut self, find: FindKeysFn) -> Command {
+        self.find_keys = Some(find);
         self
     }
 
@@ -370,6 +425,12 @@ impl Command {
         self
     }
 
+    /// The ACL categories without any that the group implies.
+    pub const fn own_categories(mut self, categories: &'static [&'static str]) -> Command {
+        self.group_category = false;
+        self.categories(categories)
+    }
+
     pub const fn tips(mut self, tips: &'static [&'static str]) -> Command {
         self.tips = tips;
         self
@@ -378,6 +439,11 @@ impl Command {
     pub const fn deprecated(mut self, since: &'static str, instead: &'static str) -> Command {
         self.deprecated = Some((since, instead));
         self
+    }
+
+    /// Whether a request needs the keys of all shards at hand.
+    pub fn uses_unnamed(&self, args: &Args) -> bool {
+        self.unnamed_keys.is_some_and(|unnamed| (unnamed.are_used)(args))
     }
 
     /// Whether a request of `len` arguments (the name included) has as many as it needs.

@@ -5,7 +5,7 @@ use crate::config::{self, Config, Invocation};
 use crate::metrics::ShardStats;
 use crate::resp::{Args, Encoder, Protocol, Span};
 use crate::session::{Peer, Session};
-use crate::shard::{Access, Encodings, Settings, Shard, SlotTable};
+use crate::shard::{Access, Encodings, Settings, Shard, SlotTable, Wait};
 use std::sync::{Arc, Mutex};
 
 /// One shard with all commands, at a time that the test sets.
@@ -14,6 +14,8 @@ pub struct Bench {
     pub registry: Registry,
     pub caller: Caller,
     pub now: i64,
+    /// What the last command has its client wait for.
+    pub wait: Option<Wait>,
 }
 
 impl Bench {
@@ -30,7 +32,7 @@ impl Bench {
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
         let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true, may_wait: false };
-        Bench { shard, registry, caller, now: 1_700_000_000_000 }
+        Bench { shard, registry, caller, now: 1_700_000_000_000, wait: None }
     }
 
     /// Runs a command given as words (no quotes) and answers the encoded reply.
@@ -60,7 +62,7 @@ impl Bench {
             };
             let mut out = Vec::new();
             let (shard, caller, now) = (&mut self.shard, self.caller, self.now);
-            execute(&self.registry, shard, (id, handler), args, caller, now, &mut out);
+            self.wait = execute(&self.registry, shard, (id, handler), args, caller, now, &mut out);
             out
         })
     }

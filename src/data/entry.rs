@@ -38,6 +38,7 @@ use std::ptr::NonNull;
 use super::number::{Decimal, MAX_DECIMAL_LEN, decimal_len, parse_i64};
 use super::table::Keyed;
 use super::value::{Encoding, Object, Type, ValueRef};
+pub(super) use layout::rounded as allocation_size;
 use layout::{HEADER, KEY_OFFSET, Kind, LONG_KEY, Shape};
 
 /// Longer strings get an allocation of their own. With 200 to 500 bytes, a look-up that then reads

@@ -70,7 +70,7 @@ pub enum Object {
     Set(Set),
     SortedSet(SortedSet),
     Hash(Hash),
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 impl Object {
@@ -102,7 +102,7 @@ impl Object {
             Object::Set(set) => Object::Set(set.duplicate()),
             Object::SortedSet(set) => Object::SortedSet(set.duplicate()),
             Object::Hash(hash) => Object::Hash(hash.duplicate()),
-            Object::Stream(stream) => Object::Stream(stream.duplicate()),
+            Object::Stream(stream) => Object::Stream(Box::new(stream.duplicate())),
         })
     }
 
@@ -113,7 +113,7 @@ impl Object {
             Object::Set(set) => set.allocated(),
             Object::SortedSet(set) => set.allocated(),
             Object::Hash(hash) => hash.allocated(),
-            Object::Stream(stream) => stream.allocated(),
+            Object::Stream(stream) => size_of_val(&**stream) + stream.allocated(),
         }
     }
 

@@ -10,6 +10,8 @@ use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::rt::{Io, Token};
 
+const UNBLOCKED: CmdError = CmdError::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
 impl Worker {
     /// Runs a command on the client's own state and does what it leaves to be done.
     pub(super) fn run_session(
@@ -47,6 +49,10 @@ impl Worker {
                 });
             }
             Control::ResetStats => self.ask(io, token, conn, Question::ResetStats),
+            Control::Pause { until, all } => {
+                self.ask(io, token, conn, Question::Pause { until, all });
+            }
+            Control::Unpause => self.ask(io, token, conn, Question::Unpause),
             Control::ClientInfo => {
                 let facts = conn.facts(io.fd(token));
                 let mut out = Encoder::new(&mut reply, conn.session.protocol);
@@ -91,6 +97,9 @@ impl Worker {
                 io.set_keepalive(self.limits.keepalive_s);
             }
             Question::ResetStats => self.shard.stats.reset(),
+            Question::Unpause => self.end_pause(),
+            // It is answered when nothing is under way any more.
+            Question::Pause { .. } => {}
         }
         answer
     }
@@ -105,6 +114,13 @@ impl Worker {
         answer: &mut Answer,
     ) -> bool {
         let Question::Clients(request) = question else { return false };
+        if let ClientsRequest::Unblock { client, error } = request {
+            let error = error.then_some(UNBLOCKED);
+            let found =
+                conn.session.id == *client && self.unblock(io, token, conn, error.as_ref()).is_ok();
+            answer.found += u64::from(found);
+            return false;
+        }
         let facts = conn.facts(io.fd(token));
         let is_list = matches!(request, ClientsRequest::List(_));
         // One that only waits until its last replies are out can still be killed, but only once.

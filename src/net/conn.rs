@@ -90,6 +90,11 @@ impl Conn {
         self.operation.is_some() || self.detaching || self.session.closing || self.kill_now
     }
 
+    /// Whether it waits for something that may never come.
+    pub fn is_blocked(&self) -> bool {
+        matches!(&self.operation, Some(Operation::Blocking(blocking)) if blocking.is_waiting())
+    }
+
     /// Whether nothing is read for now.
     pub fn is_paused(&self) -> bool {
         self.far_ahead || self.held_back_by.is_some()

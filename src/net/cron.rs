@@ -48,7 +48,7 @@ impl Worker {
             self.look_at_conns(io);
             self.background.rates.sample(self.now, &self.shard.stats);
         }
-        if self.background.expire_more {
+        if self.background.expire_more && !self.pause.keeps_expired() {
             self.expire_slice();
         }
         self.more |= self.shard.keyspace.free_step(FREE_SLICE);

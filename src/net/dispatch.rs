@@ -5,15 +5,16 @@
 //! instead of one after the other.
 
 use super::conn::{Conn, KEPT_BUFFER};
+use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    Caller, Command, CommandId, InMulti, KeyShape, Merge, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run,
-    Spread, Unknown, execute,
+    BLOCKING, Caller, Command, CommandId, InMulti, KeyShape, NO_AUTH, NO_MULTI, PLAIN, PROTECTED,
+    Run, Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Span, Step};
-use crate::route::{Batch, Merging};
+use crate::route::Batch;
 use crate::rt::{Io, Token};
 use bytes::Buf;
 
@@ -42,8 +43,8 @@ pub(super) struct Planned {
     owner: Option<usize>,
     /// The hash of that key, when this shard owns it.
     hash: Option<u64>,
-    /// It is an EXEC, for which the next ones may have to wait.
-    executes: bool,
+    /// It may be one for which the next ones have to wait.
+    holds_up: bool,
 }
 
 impl Worker {
@@ -122,7 +123,7 @@ impl Worker {
             self.prefetch(conn, &planned);
             let mut stopped_at = None;
             for plan in &planned {
-                if conn.is_held() {
+                if conn.is_held() || (self.pause.is_on() && self.holds_up(token, conn, plan)) {
                     stopped_at = Some(plan.start as usize);
                     break;
                 }
@@ -209,8 +210,8 @@ impl Worker {
             }
             first = last;
             offset = end;
-            // What is read behind an EXEC that must wait would be read once more.
-            let waits = self.slots.shards() > 1 && planned.last().is_some_and(|plan| plan.executes);
+            // What is read behind one that must wait would be read once more.
+            let waits = planned.last().is_some_and(|plan| plan.holds_up);
             if waits || planned.len() >= ahead {
                 return (offset, Step::Request { end });
             }
@@ -219,8 +220,9 @@ impl Worker {
 
     fn plan(&self, args: &Args, first: usize, start: usize) -> Planned {
         let registry = &self.shared.env.registry;
+        let several = self.slots.shards() > 1;
         let found = registry.find(args);
-        let (mut owner, mut hash, mut executes) = (None, None, false);
+        let (mut owner, mut hash, mut holds_up) = (None, None, false);
         match found.map(|id| (id, registry.shape(id))) {
             Ok((_, KeyShape::One(at))) => {
                 if let Some(key) = args.get(at as usize) {
@@ -232,12 +234,13 @@ impl Worker {
                 }
             }
             Ok((id, KeyShape::None)) => {
-                executes = registry.command(id).in_multi == InMulti::Executes;
+                holds_up = several && registry.command(id).in_multi == InMulti::Executes;
             }
+            Ok((_, KeyShape::Several)) => holds_up = several,
             _ => {}
         }
         let (first, last) = (first as u32, (first + args.len()) as u32);
-        Planned { first, last, start: start as u32, found, owner, hash, executes }
+        Planned { first, last, start: start as u32, found, owner, hash, holds_up }
     }
 
     /// Brings the buckets, then the entries, of several requests on their way to the cache.
@@ -249,6 +252,18 @@ impl Worker {
         let hashes = || planned.iter().filter_map(|plan| plan.hash);
         hashes().for_each(|hash| self.shard.keyspace.prefetch_bucket(db, hash));
         hashes().for_each(|hash| self.shard.keyspace.prefetch_entry(db, hash));
+    }
+
+    /// Has a request wait for the end of a pause, if it must.
+    #[cold]
+    fn holds_up(&mut self, token: Token, conn: &mut Conn, plan: &Planned) -> bool {
+        let Ok(id) = plan.found else { return false };
+        let command = self.shared.env.registry.command(id);
+        let paused = self.is_paused_for(conn, command);
+        if paused {
+            self.hold(token, conn);
+        }
+        paused
     }
 
     fn run(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, args: Args, plan: &Planned) {
@@ -276,6 +291,9 @@ impl Worker {
             Run::Shard(_) | Run::Container => {
                 conn.session.last_command = command.name;
                 match plan.owner {
+                    _ if command.flags.has(BLOCKING) => {
+                        self.begin_blocking(io, token, conn, (id, command), &args);
+                    }
                     Some(owner) => self.run_on(token, conn, id, owner, &args, plan.hash),
                     None => self.spread(io, token, conn, (id, command), &args),
                 }
@@ -339,9 +357,7 @@ impl Worker {
     ) {
         let caller = caller(conn);
         conn.traffic.note(owner, self.index, self.slots.shards());
-        let here = owner == self.index
-            && conn.put_off == 0
-            && !self.gathers.is_held(self.shared.env.registry.command(id), args);
+        let here = owner == self.index && conn.put_off == 0 && !self.is_barred(id, false, args);
         if here {
             return self.run_here(conn, id, args, hash);
         }
@@ -370,6 +386,7 @@ impl Worker {
             if !conn.session.take_reply() {
                 conn.out.truncate(start);
             }
+            self.serve_unless_executing(conn);
             if conn.out.len() > KEPT_BUFFER {
                 conn.kill_now |= self.is_over_hard_limit(conn);
                 conn.seal();
@@ -384,6 +401,14 @@ impl Worker {
         if len > KEPT_BUFFER && self.is_over_hard_limit(conn) {
             conn.kill_now = true;
         }
+        self.serve_unless_executing(conn);
+    }
+
+    #[inline]
+    fn serve_unless_executing(&mut self, conn: &Conn) {
+        if self.has_ready() && !conn.session.is_executing() {
+            self.serve();
+        }
     }
 
     /// Runs a command that has no key, several, or all of them.
@@ -397,78 +422,32 @@ impl Worker {
     ) {
         let indexes = match command.key_indexes(args) {
             Ok(indexes) => indexes,
-            Err(error) => {
-                self.shard.stats.count_error(&error);
-                return self.reply_to_command(conn, |out| out.error(&error));
-            }
+            // The command says itself what is wrong.
+            Err(_) => return self.run_on(token, conn, id, self.index, args, None),
         };
-        let shards = self.slots.shards();
         let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
         let first = owners.next();
         let together = owners.all(|owner| Some(owner) == first);
         match command.spread {
-            Spread::EveryShard { merge, .. } if shards > 1 => {
-                let parts = (0..shards).map(|shard| (shard, args.iter()));
-                self.split(token, conn, id, merge, parts);
+            _ if self.slots.shards() > 1 && command.uses_unnamed(args) => {
+                self.begin_gather_all(io, token, conn, id, args);
             }
-            Spread::Cursor if shards > 1 => self.begin_scan(token, conn, id, args),
+            Spread::EveryShard { .. } if self.slots.shards() > 1 => {
+                let tour = self.tour_of_all(token, conn, id, args);
+                self.begin_tour(io, conn, tour);
+            }
+            Spread::Cursor if self.slots.shards() > 1 => self.begin_scan(token, conn, id, args),
             _ if together => {
                 self.run_on(token, conn, id, first.unwrap_or(self.index), args, None);
             }
-            Spread::PerKey { merge, .. } if evenly_spaced(&indexes, args.len()) => {
-                let parts = indexes.iter().enumerate().map(|(n, &at)| {
-                    let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);
-                    let own = args.iter().take(1);
-                    let words = own.chain(args.range(at as usize, end).iter());
-                    (self.slots.owner_of(args.at(at as usize)), words)
-                });
-                let parts: Vec<_> = parts.collect();
-                self.split(token, conn, id, merge, parts.into_iter());
+            Spread::PerKey { .. } if evenly_spaced(&indexes, args.len()) => {
+                let mut tour = Tour::new(self.index, token, conn.session.protocol);
+                self.add_parts(&mut tour, id, caller(conn), args, &indexes);
+                self.begin_tour(io, conn, tour);
             }
             // Not as many arguments as the keys need: the command says so itself.
             Spread::PerKey { .. } => self.run_on(token, conn, id, self.index, args, None),
             _ => self.begin_gather(io, token, conn, id, args, &indexes),
-        }
-    }
-
-    /// Runs the parts of a command, each on its shard; their replies are merged in order.
-    fn split<'a, W: Iterator<Item = &'a [u8]>>(
-        &mut self,
-        token: Token,
-        conn: &mut Conn,
-        id: CommandId,
-        merge: Merge,
-        parts: impl Iterator<Item = (usize, W)>,
-    ) {
-        let caller = caller(conn);
-        let silent = !conn.session.take_reply();
-        let mut merging = Box::new(Merging::new(merge, caller.protocol, silent));
-        let mut local = self.batch(self.index, token);
-        for (owner, words) in parts {
-            merging.parts.push(owner as u16);
-            match owner == self.index {
-                true => local.push_words(id, true, caller, words),
-                false => self.append(token, conn, owner, |batch| {
-                    batch.push_words(id, true, caller, words);
-                }),
-            }
-        }
-        match local.is_empty() {
-            true => self.keep_batch(local),
-            // Behind what this connection has had put off, or held back by a gathering command.
-            false if conn.put_off > 0 || self.gathers.holds_any() => {
-                conn.put_off += 1;
-                self.gathers.put_off(local);
-            }
-            false => {
-                self.run_batch(&mut local);
-                merging.local = Some((self.index as u16, local));
-            }
-        }
-        conn.queue.push_merging(merging);
-        conn.drain(&mut self.shard.random);
-        if conn.output_len() > KEPT_BUFFER && self.is_over_hard_limit(conn) {
-            conn.kill_now = true;
         }
     }
 
@@ -488,7 +467,7 @@ impl Worker {
         if owner == self.index {
             // What this shard has held back from its own connection waits here, not in a queue.
             conn.put_off += 1;
-            self.gathers.put_off(batch);
+            self.line.put_off(batch);
             return;
         }
         self.hold_back(token, conn, owner);
@@ -556,7 +535,7 @@ fn keep_query(conn: &mut Conn, bytes: &[u8]) {
 }
 
 /// Whether each key has as many arguments of its own as the others.
-fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
+pub(super) fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
     let step = indexes.get(1).map_or(1, |second| second - indexes[0]) as usize;
     indexes.last().is_none_or(|&last| last as usize + step == len)
 }

@@ -13,29 +13,21 @@
 //!      │── Return(entries) ─────> │ ────────────────> lets go, runs what waited
 //! ```
 //!
-//! A held key is out of sight: whatever touches it waits at its owner, in order, and so does what
-//! sees all keys. All keys are held before the command runs, so it is atomic.
-//!
-//! Who waits at a shard, waits there in one line, loans and batches alike. A loan overtakes neither
-//! requests of its own connection nor anybody who waits for one of its keys, and a batch overtakes
-//! none of its own connection. So a connection's requests take effect in their order, and nobody
-//! starves.
-//!
-//! Nobody waits in a circle: everybody asks the shards in the same order, so who holds keys of a
-//! shard waits only at later ones, and who waits at a shard waits for holders there, or for
-//! those before it in the line.
+//! A held key is out of sight: whatever touches it waits at its owner, in order (see `line`), and so
+//! does what sees all keys. All keys are held before the command runs, so it is atomic.
 
 use super::conn::Conn;
 use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
-use crate::command::{Caller, Command, CommandId, Run, Spread, execute};
+use crate::command::{Caller, CommandId, Run, execute};
 use crate::resp::Args;
-use crate::route::{Batch, Kind};
+use crate::route::Waiting;
 use crate::rt::{Io, Token};
-use crate::shard::{Parcel, Tables};
+use crate::shard::{Intent, Parcel, Tables};
 use smallvec::SmallVec;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Keys of one shard, or all of them, on loan to another.
 pub struct Loan {
@@ -45,12 +37,19 @@ pub struct Loan {
     token: Token,
     gather: u64,
     parcel: Parcel,
+    /// What it wants of the keys in the parcel.
+    pub intents: SmallVec<[Intent; 4]>,
+    /// What it holds at the owner, once it is granted.
+    hold: u32,
     whole: bool,
     /// All keys, when the owner is another shard.
     pub tables: Option<Tables>,
     /// A client that watches keys here until this loan, and whether they have changed.
     watcher: Option<u64>,
     pub dirty: bool,
+    /// A client that has found nothing, or is trying again: it waits for the keys as soon as they
+    /// are back.
+    pub waiting: Option<Arc<Waiting>>,
 }
 
 /// Loans in the boxes in which they travel.
@@ -64,6 +63,11 @@ impl Loan {
     pub fn is_whole(&self) -> bool {
         self.whole
     }
+
+    /// Who borrows: the shard and its connection.
+    pub fn connection(&self) -> (usize, Option<Token>) {
+        (self.borrower, Some(self.token))
+    }
 }
 
 /// What keys are gathered for.
@@ -75,6 +79,8 @@ enum Work {
     },
     /// The connection's requests between MULTI and EXEC.
     Block,
+    /// A command that waited and may find something now.
+    Retry(Arc<Waiting>),
 }
 
 /// A command or block that is gathering its keys.
@@ -86,87 +92,16 @@ struct Gather {
     borrowed: Loans,
 }
 
-/// What waits for keys that are out on loan.
-enum Waiter {
-    Batch(Box<Batch>),
-    Loan(Box<Loan>),
-}
-
-/// What those stand for who go on waiting, against those behind them in the line.
-#[derive(Default)]
-struct Ahead {
-    /// By their hashes: two keys with the same one only wait for each other needlessly.
-    keys: HashSet<u64>,
-    /// Somebody waits for all keys.
-    all: bool,
-    /// Connections that have requests here, by their shard.
-    connections: HashSet<(usize, Option<Token>)>,
-}
-
-/// One shard's side of all gathering: what it holds for others and what it gathers itself.
+/// What one shard gathers.
 #[derive(Default)]
 pub struct Gathers {
-    /// Not empty while all keys are held.
-    held: HashSet<Box<[u8]>, ahash::RandomState>,
-    all: bool,
-    /// Those who were tried and must wait, in the order of their arrival.
-    waiting: Vec<Waiter>,
-    /// Those who have come since.
-    arrived: Vec<Waiter>,
     gathers: HashMap<u64, Gather>,
     next: u64,
-    /// Something was let go or put off since the waiting were tried last.
-    retry: bool,
 }
 
 impl Gathers {
-    pub fn holds_any(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// Whether nothing is held, put off or gathered.
     pub fn is_idle(&self) -> bool {
-        self.held.is_empty() && !self.has_line() && self.gathers.is_empty()
-    }
-
-    /// Whether somebody waits, so that whoever comes stands behind.
-    pub fn has_line(&self) -> bool {
-        !self.waiting.is_empty() || !self.arrived.is_empty()
-    }
-
-    /// Whether a request would see a key that is out on loan.
-    pub fn is_held(&self, command: &Command, args: &Args) -> bool {
-        if self.held.is_empty() {
-            return false;
-        }
-        match command.spread {
-            _ if self.all => true,
-            Spread::EveryShard { .. } | Spread::Cursor => true,
-            // A part may have fewer arguments than its command; any of them may be a key.
-            _ => args.iter().skip(1).any(|word| self.held.contains(word)),
-        }
-    }
-
-    /// Puts a batch at the end of the line.
-    pub fn put_off(&mut self, batch: Box<Batch>) {
-        self.arrived.push(Waiter::Batch(batch));
-        self.retry = true;
-    }
-
-    pub fn holds(&self, key: &[u8]) -> bool {
-        self.all || self.held.contains(key)
-    }
-
-    pub fn holds_all(&self) -> bool {
-        self.all
-    }
-
-    /// Whether a loan must wait for keys that are held.
-    fn holds_one_of(&self, loan: &Loan) -> bool {
-        match loan.whole {
-            true => self.holds_any(),
-            false => self.all || loan.parcel.keys.iter().any(|key| self.held.contains(key)),
-        }
+        self.gathers.is_empty()
     }
 }
 
@@ -183,8 +118,24 @@ impl Worker {
     ) {
         let keys = indexes.iter().map(|&index| args.at(index as usize).into()).collect();
         let words = args.iter().map(<[u8]>::to_vec).collect();
-        let work = Work::Command { id, caller: super::dispatch::caller(conn), words };
+        let may_wait = matches!(conn.operation, Some(Operation::Blocking(_)));
+        let caller = Caller { may_wait, ..super::dispatch::caller(conn) };
+        let work = Work::Command { id, caller, words };
         self.gather(io, token, conn, work, keys, &[], false);
+    }
+
+    /// Begins a command that needs the keys of all shards.
+    pub(super) fn begin_gather_all(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        id: CommandId,
+        args: &Args,
+    ) {
+        let words = args.iter().map(<[u8]>::to_vec).collect();
+        let work = Work::Command { id, caller: super::dispatch::caller(conn), words };
+        self.gather(io, token, conn, work, Vec::new(), &[], true);
     }
 
     /// Borrows `keys` (or with `whole` everything) for a block; `watched_on` are the shards where
@@ -199,6 +150,18 @@ impl Worker {
         whole: bool,
     ) {
         self.gather(io, token, conn, Work::Block, keys, watched_on, whole);
+    }
+
+    /// Borrows the keys of a command that waited and is to run again.
+    pub(super) fn gather_retry(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        waiting: Arc<Waiting>,
+        keys: Vec<Box<[u8]>>,
+    ) {
+        self.gather(io, token, conn, Work::Retry(waiting), keys, &[], false);
     }
 
     #[allow(clippy::too_many_arguments)] // the two above say which belong together
@@ -223,21 +186,28 @@ impl Worker {
         let loan = |(owner, mut keys): (usize, Vec<Box<[u8]>>)| {
             keys.sort_unstable();
             keys.dedup();
+            let keyspace = &self.shard.keyspace;
+            let intent = |key: &[u8]| Intent { hash: keyspace.hash(key), exclusive: true };
             Box::new(Loan {
                 borrower,
                 owner,
                 token,
                 gather,
+                intents: keys.iter().map(|key| intent(key)).collect(),
+                hold: 0,
                 parcel: Parcel::new(keys),
                 whole,
                 tables: None,
                 watcher: watched_on.contains(&owner).then_some(client),
                 dirty: false,
+                waiting: None,
             })
         };
         let wanted = by_shard.into_iter().enumerate().rev();
         let wanted = wanted.filter(|(_, keys)| whole || !keys.is_empty()).map(loan).collect();
-        conn.operation = Some(Operation::Gathering);
+        if conn.operation.is_none() {
+            conn.operation = Some(Operation::Gathering);
+        }
         let begun = Gather { token, work, wanted, borrowed: Loans::new() };
         self.gathers.gathers.insert(gather, begun);
         // What this connection has sent elsewhere arrives there before the loans do.
@@ -259,20 +229,25 @@ impl Worker {
     }
 
     fn lend_or_wait(&mut self, io: &mut dyn Io, loan: Box<Loan>, conn: Option<&mut Conn>) {
-        if self.gathers.has_line() || self.gathers.holds_one_of(&loan) {
-            self.gathers.arrived.push(Waiter::Loan(loan));
-            self.gathers.retry = true;
-            return;
+        if self.line.is_waited_in() || !self.can_lend(&loan) {
+            return self.line.stand_loan(loan);
         }
         self.grant(io, loan, conn);
     }
 
-    fn grant(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
-        if loan.whole {
-            self.gathers.all = true;
-            self.gathers.held.insert(Box::default());
-        } else {
-            self.gathers.held.extend(loan.parcel.keys.iter().cloned());
+    /// Whether nobody holds what a loan wants.
+    pub(super) fn can_lend(&self, loan: &Loan) -> bool {
+        let intents = &self.line.intents;
+        match loan.whole {
+            true => intents.is_empty(),
+            false => loan.intents.iter().all(|&intent| !intents.bars(intent)),
+        }
+    }
+
+    pub(super) fn grant(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
+        match loan.whole {
+            true => self.line.intents.hold_all(),
+            false => loan.hold = self.line.intents.hold(loan.intents.clone(), None),
         }
         let (keyspace, now) = (&mut self.shard.keyspace, self.now);
         loan.dirty = loan.watcher.is_some_and(|client| keyspace.unwatch(client, now));
@@ -303,31 +278,76 @@ impl Worker {
     /// All keys are held: runs the command and gives the entries back.
     fn run_gathered(&mut self, io: &mut dyn Io, gather: u64, conn: Option<&mut Conn>) {
         let Some(mut state) = self.gathers.gathers.remove(&gather) else { return };
-        let (token, now) = (state.token, self.now);
-        let Work::Command { id, caller, words } = state.work else {
-            return self.run_gathered_block(io, token, state.borrowed, conn);
+        let token = state.token;
+        let (id, caller, words) = match state.work {
+            Work::Command { id, caller, words } => (id, caller, words),
+            Work::Block => return self.run_gathered_block(io, token, state.borrowed, conn),
+            Work::Retry(waiting) => return self.run_gathered_retry(&waiting, state.borrowed),
         };
+        let whole = state.borrowed.iter().any(|loan| loan.is_whole());
+        let gone = conn.is_none() && !self.is_connected(token);
+        if gone && (whole || caller.may_wait) {
+            // What it would take would be lost.
+            return self.give_back(state.borrowed);
+        }
+        let (bytes, spans) = super::operation::flat(words.iter().map(Vec::as_slice));
+        let args = Args::new(&bytes, &spans);
+        if whole {
+            return self.run_gathered_on_all(io, token, (id, args), state.borrowed, conn);
+        }
         self.unpack(&mut state.borrowed);
-        let mut batch = self.batch(self.index, token);
-        batch.push_words(id, false, caller, words.iter().map(Vec::as_slice));
-        let (request, args, out) = batch.split(0);
-        let registry = &self.shared.env.registry;
+        let (registry, now) = (&self.shared.env.registry, self.now);
+        let (mut reply, mut wait) = (Vec::new(), None);
         if let Run::Shard(handler) = registry.command(id).run {
-            execute(registry, &mut self.shard, (id, handler), args, request.caller, now, out);
+            let handler = (id, handler);
+            wait = execute(registry, &mut self.shard, handler, args, caller, now, &mut reply);
         }
         self.repack(&mut state.borrowed);
-        self.give_back(state.borrowed);
+        let turn = self.waiters.turn();
+        let waiting =
+            wait.map(|wait| Waiting::new((self.index, token, turn), (id, caller), &args, wait));
+        state.borrowed.iter_mut().for_each(|loan| loan.waiting = waiting.clone());
         match conn {
-            Some(conn) => self.finish_gather(conn, &batch.replies),
-            None => {
-                let replies = std::mem::take(&mut batch.replies);
-                self.with_conn(io, token, |worker, io, conn| {
-                    worker.finish_gather(conn, &replies);
-                    worker.resume(io, token, conn);
-                });
-            }
+            Some(conn) => self.finish_gather(conn, &reply, waiting),
+            None => self.with_conn(io, token, |worker, io, conn| {
+                worker.finish_gather(conn, &reply, waiting);
+                worker.resume(io, token, conn);
+            }),
         }
-        self.keep_batch(batch);
+        self.give_back(state.borrowed);
+    }
+
+    /// Runs a command that has borrowed the keys of all shards.
+    fn run_gathered_on_all(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        (id, args): (CommandId, Args),
+        mut loans: Loans,
+        conn: Option<&mut Conn>,
+    ) {
+        let command = self.shared.env.registry.command(id);
+        let mut run = |worker: &mut Worker, conn: &mut Conn| {
+            conn.operation = None;
+            worker.run_on_all(conn, (id, command), &args, &mut loans);
+        };
+        match conn {
+            Some(conn) => run(self, conn),
+            None => self.with_conn(io, token, |worker, io, conn| {
+                run(worker, conn);
+                worker.resume(io, token, conn);
+            }),
+        }
+        self.give_back(loans);
+    }
+
+    /// Runs a command again whose client waits, unless it has given up meanwhile.
+    fn run_gathered_retry(&mut self, waiting: &Arc<Waiting>, mut loans: Loans) {
+        loans.iter_mut().for_each(|loan| loan.waiting = Some(waiting.clone()));
+        self.unpack(&mut loans);
+        self.run_retry(waiting);
+        self.repack(&mut loans);
+        self.give_back(loans);
     }
 
     fn run_gathered_block(
@@ -350,9 +370,8 @@ impl Worker {
         }
     }
 
-    fn finish_gather(&mut self, conn: &mut Conn, reply: &[u8]) {
-        conn.operation = None;
-        self.reply_to_command(conn, |out| out.raw(reply));
+    fn finish_gather(&mut self, conn: &mut Conn, reply: &[u8], waiting: Option<Arc<Waiting>>) {
+        self.attempted(conn, reply, waiting);
     }
 
     /// Puts what was borrowed among the own keys, to run commands and for no longer: nobody else
@@ -373,11 +392,14 @@ impl Worker {
     pub(super) fn give_back(&mut self, loans: Loans) {
         for loan in loans {
             if loan.owner == self.index {
-                self.let_go(&loan);
+                self.let_go(loan);
                 continue;
             }
             let owner = loan.owner;
-            self.mail.push(owner, Message::Return(loan));
+            match loan.whole {
+                true => self.mail.push(owner, Message::Return(loan)),
+                false => self.mail.push_quietly(owner, Message::Return(loan)),
+            }
         }
     }
 
@@ -387,97 +409,11 @@ impl Worker {
             Some(tables) => self.shard.keyspace.accept_all(tables),
             None => self.shard.keyspace.accept(&mut loan.parcel, self.now),
         }
-        self.let_go(&loan);
+        self.let_go(loan);
     }
 
-    fn let_go(&mut self, loan: &Loan) {
-        if loan.whole {
-            self.gathers.all = false;
-            self.gathers.held.clear();
-        }
-        for key in &loan.parcel.keys {
-            self.gathers.held.remove(key);
-        }
-        self.gathers.retry = true;
-    }
-
-    /// Tries again what waited for held keys, in the order of arrival: once a turn, all together.
-    pub(super) fn retry_waiting(&mut self, io: &mut dyn Io) {
-        while std::mem::take(&mut self.gathers.retry) {
-            let mut line = std::mem::take(&mut self.gathers.waiting);
-            line.append(&mut self.gathers.arrived);
-            let mut ahead = Ahead::default();
-            for waiter in line {
-                let left = match waiter {
-                    Waiter::Batch(batch) => self.retry_batch(io, batch, &mut ahead),
-                    Waiter::Loan(loan) => self.retry_loan(io, loan, &mut ahead),
-                };
-                self.gathers.waiting.extend(left);
-            }
-        }
-    }
-
-    /// Runs a batch, or gives it back because it must wait on.
-    fn retry_batch(
-        &mut self,
-        io: &mut dyn Io,
-        mut batch: Box<Batch>,
-        ahead: &mut Ahead,
-    ) -> Option<Waiter> {
-        let connection = (batch.origin, batch.connection);
-        if !ahead.connections.contains(&connection) {
-            if self.run_batch(&mut batch) {
-                self.send_back(io, batch);
-                return None;
-            }
-            ahead.connections.insert(connection);
-            self.stand_for(&batch, ahead);
-        }
-        Some(Waiter::Batch(batch))
-    }
-
-    /// Notes what a batch that goes on waiting stands for.
-    fn stand_for(&self, batch: &Batch, ahead: &mut Ahead) {
-        let keyspace = &self.shard.keyspace;
-        let requests = match batch.kind {
-            // The others cannot be met before this one.
-            Kind::Requests => batch.done()..batch.done() + 1,
-            _ => 0..batch.len(),
-        };
-        for at in requests {
-            let (request, args) = batch.request(at);
-            match self.shared.env.registry.command(request.id).spread {
-                Spread::EveryShard { .. } | Spread::Cursor => ahead.all = true,
-                // The name is no key, but what keeps the watched keys has none.
-                _ => ahead.keys.extend(args.iter().map(|word| keyspace.hash(word))),
-            }
-        }
-        if let Kind::Block { watcher: Some(client), .. } = batch.kind {
-            let watched = keyspace.watched_by(client);
-            ahead.keys.extend(watched.iter().map(|(_, key)| keyspace.hash(key)));
-        }
-    }
-
-    /// Grants a loan, or gives it back because it must wait on.
-    fn retry_loan(
-        &mut self,
-        io: &mut dyn Io,
-        loan: Box<Loan>,
-        ahead: &mut Ahead,
-    ) -> Option<Waiter> {
-        let keyspace = &self.shard.keyspace;
-        let is_wanted = |key: &[u8]| ahead.keys.contains(&keyspace.hash(key));
-        let waits = ahead.all
-            || (loan.whole && !ahead.keys.is_empty())
-            || ahead.connections.contains(&(loan.borrower, Some(loan.token)))
-            || loan.parcel.keys.iter().any(|key| is_wanted(key))
-            || self.gathers.holds_one_of(&loan);
-        if waits {
-            ahead.keys.extend(loan.parcel.keys.iter().map(|key| keyspace.hash(key)));
-            ahead.all |= loan.whole;
-            return Some(Waiter::Loan(loan));
-        }
-        self.grant(io, loan, None);
-        None
+    fn let_go(&mut self, mut loan: Box<Loan>) {
+        self.wait_for_loan(&mut loan);
+        self.release((!loan.whole).then_some(loan.hold));
     }
 }

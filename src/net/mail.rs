@@ -1,14 +1,18 @@
 //! What shards say to each other, and what a shard does about it.
 
+use super::blocking::Served;
 use super::conn::Conn;
 use super::dispatch::regulate;
 use super::gather::Loan;
-use super::operation::{Answer, Question};
+use super::operation::{Answer, Operation, Question};
+use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{KeyShape, Run, Spread, execute};
-use crate::route::{Batch, Kind};
+use crate::resp::Args;
+use crate::route::{Batch, Kind, Request, Waiting};
 use crate::rt::{Io, Socket, Token};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A message from one shard to another.
 pub enum Message {
@@ -34,12 +38,25 @@ pub enum Message {
     Lent(Box<Loan>),
     /// The entries come back.
     Return(Box<Loan>),
+    /// What a client of the receiver has waited for.
+    Served(Box<Served>),
+    /// A client of the receiver may find something when its command runs again.
+    Retry(Arc<Waiting>),
+    /// A client waits no more.
+    Forget(Arc<Waiting>),
+    /// Runs its part and goes on.
+    Visit(Box<Tour>),
+    /// Has run all its parts.
+    Toured(Box<Tour>),
+    /// What a tour held here is let go; without a number it held all keys.
+    Release(Option<u32>),
 }
 
 /// Requests of a batch that are looked up ahead.
 const AHEAD: usize = 32;
 
-type Hashes = SmallVec<[Option<(u8, u64)>; AHEAD]>;
+/// By request: where its one key is among the arguments, and that key's hash.
+pub(super) type Hashes = SmallVec<[Option<(u8, u64)>; AHEAD]>;
 
 /// Messages read from one shard before the others have their turn.
 const ROUND: usize = 128;
@@ -66,6 +83,9 @@ impl Worker {
             Message::Answer(batch) => self.take_answer(io, batch),
             Message::Adopt(conn, socket) => self.adopt(io, conn, socket),
             Message::Ask { from, connection, question } => {
+                if let Question::Pause { until, all } = *question {
+                    return self.begin_pause(until, all, (from, connection));
+                }
                 let answer = self.answer(io, &question);
                 self.mail.push(from, Message::Told { connection, answer });
             }
@@ -73,16 +93,22 @@ impl Worker {
             Message::Lend(loan) => self.lend(io, loan),
             Message::Lent(loan) => self.lent(io, loan),
             Message::Return(loan) => self.take_back(loan),
+            Message::Served(served) => self.finish_served(io, *served),
+            Message::Retry(waiting) => self.retry_blocked(io, waiting),
+            Message::Forget(waiting) => self.forget_waiting(&waiting),
+            Message::Visit(tour) => self.take_in(io, tour, None),
+            Message::Toured(tour) => self.toured(io, tour, None),
+            Message::Release(hold) => self.release(hold),
         }
     }
 
     pub(super) fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
-        if self.gathers.has_line() {
-            return self.gathers.put_off(batch);
+        if self.line.is_waited_in() {
+            return self.line.put_off(batch);
         }
         match self.run_batch(&mut batch) {
             true => self.send_back(io, batch),
-            false => self.gathers.put_off(batch),
+            false => self.line.put_off(batch),
         }
     }
 
@@ -93,45 +119,71 @@ impl Worker {
             Kind::Block { .. } => return self.run_block(batch),
             Kind::Watch { .. } | Kind::Unwatch { .. } => return self.run_watch(batch),
         }
-        let registry = &self.shared.env.registry;
         let hashes = self.prefetch_batch(batch);
-        let hard_limit = self.limits.output.hard as usize;
         for index in batch.done()..batch.len() {
-            let (request, args, out) = batch.split(index);
-            let command = registry.command(request.id);
-            if self.gathers.is_held(command, &args) {
+            let (Request { id, part, .. }, args) = batch.request(index);
+            if self.is_barred(id, part, &args) {
                 return false;
             }
-            let handler = match (command.spread, command.run) {
-                (Spread::PerKey { part, .. } | Spread::EveryShard { part, .. }, _)
-                    if request.part =>
-                {
-                    part
-                }
-                (_, Run::Shard(handler)) => handler,
-                (_, Run::Session(_) | Run::Container) => {
-                    unreachable!("only commands on keys travel")
-                }
-            };
-            // A client that is owed more than its limit is closed at its own shard; the rest of
-            // its requests would only add to it.
-            if hard_limit == 0 || out.len() <= hard_limit {
-                let (id, caller, now) = (request.id, request.caller, self.now);
-                if let Some(&Some((at, hash))) = hashes.get(index) {
-                    self.shard.keyspace.remember(args.at(at as usize), hash);
-                }
-                execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
-            } else {
-                batch.overflowed = true;
-            }
+            self.remember(&hashes, index, &args);
+            self.run_request(batch, index, self.now);
             batch.end_reply();
+            if self.has_ready() {
+                self.serve();
+            }
         }
         true
     }
 
+    /// Runs one request of a batch, whoever holds its keys.
+    pub(super) fn run_request(&mut self, batch: &mut Batch, index: usize, now: i64) {
+        let hard_limit = self.limits.output.hard as usize;
+        let registry = &self.shared.env.registry;
+        let whole = batch.kind != Kind::Requests;
+        let (origin, connection, turn) = (batch.origin, batch.connection, batch.turn);
+        let mut waiting = None;
+        let (Request { id, part, caller, .. }, args, out) = batch.split(index);
+        let command = registry.command(id);
+        let handler = match (command.spread, command.run) {
+            (
+                Spread::PerKey { part: handler, .. } | Spread::EveryShard { part: handler, .. },
+                _,
+            ) if part => handler,
+            (_, Run::Shard(handler)) => handler,
+            (_, Run::Session(_) | Run::Container) => {
+                unreachable!("only commands on keys travel")
+            }
+        };
+        // A client that is owed more than its limit is closed at its own shard; the rest of its
+        // requests would only add to it. What is one thing is done whole all the same.
+        let start = out.len();
+        let overflowed = hard_limit > 0 && start > hard_limit;
+        if whole || !overflowed {
+            let wait = execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+            waiting = wait.zip(connection).map(|(wait, token)| {
+                Waiting::new((origin, token, turn), (id, caller), &args, wait)
+            });
+        }
+        if overflowed {
+            out.truncate(start);
+            batch.overflowed = true;
+        }
+        if let Some(waiting) = waiting {
+            self.wait_here(&waiting);
+            batch.waiting = Some(waiting);
+        }
+    }
+
+    /// Saves a request from hashing its key again.
+    pub(super) fn remember(&mut self, hashes: &Hashes, index: usize, args: &Args) {
+        if let Some(&Some((at, hash))) = hashes.get(index) {
+            self.shard.keyspace.remember(args.at(at as usize), hash);
+        }
+    }
+
     /// Brings what the first requests will look up on its way to the cache. Answers, by request,
     /// where its one key is and that key's hash.
-    fn prefetch_batch(&self, batch: &Batch) -> Hashes {
+    pub(super) fn prefetch_batch(&self, batch: &Batch) -> Hashes {
         let registry = &self.shared.env.registry;
         let keyspace = &self.shard.keyspace;
         let mut hashes = Hashes::new();
@@ -171,6 +223,9 @@ impl Worker {
     fn take_answer(&mut self, io: &mut dyn Io, batch: Box<Batch>) {
         let token = batch.connection.filter(|_| batch.done() > 0);
         let Some((token, mut conn)) = token.and_then(|t| Some((t, self.take(t)?))) else {
+            if let Some(waiting) = &batch.waiting {
+                self.forget_gone(waiting);
+            }
             return self.keep_batch(batch);
         };
         if batch.owner == self.index {
@@ -178,6 +233,9 @@ impl Worker {
         }
         conn.kill_now |= batch.overflowed;
         match batch.operation {
+            true if matches!(conn.operation, Some(Operation::Blocking(_))) => {
+                self.blocking_answered(io, token, &mut conn, batch);
+            }
             true => self.scan_answered(io, token, &mut conn, batch),
             false => {
                 conn.queue.arrive(batch);
@@ -187,6 +245,9 @@ impl Worker {
                 conn.drain(&mut self.shard.random);
                 while let Some(batch) = conn.queue.recycle() {
                     self.keep_batch(batch);
+                }
+                if conn.queue.is_empty() {
+                    self.begin_waiting_tour(io, &mut conn);
                 }
                 if conn.far_ahead {
                     regulate(io, token, &mut conn);

@@ -10,14 +10,19 @@
 //! A [`Worker`] is one shard's half of that: it owns the connections it serves and the slice of the
 //! keys. It is told what happened and never waits. Absent on purpose: tasks, locks, a clock.
 
+mod blocking;
 mod clients;
 mod conn;
 mod cron;
 mod dispatch;
 mod gather;
+mod line;
 mod mail;
 mod migrate;
 mod operation;
+mod pause;
+mod squash;
+mod tour;
 mod transaction;
 mod whole;
 mod worker;

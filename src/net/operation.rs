@@ -1,7 +1,9 @@
 //! What a connection waits for before it runs its next request.
 
+use super::blocking::Blocking;
 use super::conn::Conn;
 use super::mail::Message;
+use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
     ClientsAnswer, ClientsRequest, CommandId, Run, execute, scan_cursor_join, scan_cursor_split,
@@ -18,6 +20,19 @@ pub enum Operation {
     Scanning(Box<Scanning>),
     /// A command gathers its keys on this shard.
     Gathering,
+    /// A command that may wait until there is something for it.
+    Blocking(Box<Blocking>),
+    /// The next request waits for the end of a pause.
+    Paused,
+    /// A command or block is on tour, or begins when all earlier requests are done.
+    Touring(Option<Box<Tour>>),
+}
+
+impl Operation {
+    /// Whether its reply comes as soon as the other shards have had their turns.
+    pub fn is_brief(&self) -> bool {
+        matches!(self, Operation::Gathering | Operation::Touring(_))
+    }
 }
 
 /// What is asked of every shard.
@@ -27,6 +42,12 @@ pub enum Question {
     /// Work by the new configuration.
     Reconfigure,
     ResetStats,
+    /// Nothing more begins, or nothing that writes, until then: milliseconds since the epoch.
+    Pause {
+        until: i64,
+        all: bool,
+    },
+    Unpause,
 }
 
 /// What one shard answers; a question that asks nothing is answered by having done it.
@@ -69,6 +90,12 @@ impl Worker {
             let question = question.clone();
             self.mail.push(shard, Message::Ask { from: self.index, connection: token, question });
         }
+        if let Question::Pause { until, all } = *question {
+            self.begin_pause(until, all, (self.index, token));
+            let answers = Vec::new();
+            conn.operation = Some(Operation::Asking { question, waiting: shards, answers });
+            return;
+        }
         let mut own = self.answer(io, &question);
         // The asker itself is not in the worker's list while it is being served.
         self.visit(io, token, conn, &question, &mut own);
@@ -96,7 +123,7 @@ impl Worker {
             Some(Operation::Asking { question, waiting: 0, answers }) => {
                 self.reply_to_command(conn, |out| match *question {
                     Question::Clients(request) => request.reply(answers, out),
-                    Question::Reconfigure | Question::ResetStats => out.ok(),
+                    _ => out.ok(),
                 });
                 true
             }
@@ -165,14 +192,14 @@ impl Worker {
             let (id, shard) = (scanning.id, scanning.shard);
             let caller = super::dispatch::caller(conn);
             let words = scanning.words.iter().map(Vec::as_slice);
-            if shard != self.index || self.gathers.holds_any() || conn.put_off > 0 {
+            if shard != self.index || !self.line.is_free() || conn.put_off > 0 {
                 let mut batch = self.batch(shard, token);
                 batch.operation = true;
                 batch.push_words(id, false, caller, words);
                 match shard == self.index {
                     true => {
                         conn.put_off += 1;
-                        self.gathers.put_off(batch);
+                        self.line.put_off(batch);
                     }
                     false => self.mail.push(shard, Message::Run(batch)),
                 }
@@ -263,7 +290,7 @@ fn read_scan_reply(reply: &[u8]) -> Option<(u64, usize, &[u8])> {
 }
 
 /// Words end to end, with their spans.
-fn flat<'a>(words: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Span>) {
+pub(super) fn flat<'a>(words: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<Span>) {
     let mut bytes = Vec::new();
     let mut spans = Vec::new();
     for word in words {

@@ -19,12 +19,14 @@ use super::conn::Conn;
 use super::gather::Loans;
 use super::worker::Worker;
 use crate::command::{
-    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, Merge, Run, Spread, Unknown, execute,
+    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, MAY_REPLICATE, Merge, Run, Spread, Unknown,
+    WRITE,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
 use crate::route::{Batch, Kind, Merging};
 use crate::rt::{Io, Token};
+use crate::shard::Intent;
 use std::collections::HashSet;
 
 /// Where the requests of a block must run.
@@ -111,6 +113,7 @@ impl Worker {
             };
             queue.push(id, false, caller, args);
             multi.requests += 1;
+            multi.writes |= command.flags.has(WRITE) || command.flags.has(MAY_REPLICATE);
             multi.bytes = queue.memory();
             // What waits counts as query that was not run yet.
             if multi.bytes > self.limits.query_bytes {
@@ -130,6 +133,7 @@ impl Worker {
         match (command.run, command.spread) {
             (Run::Session(_), _) => place.here = true,
             (_, Spread::EveryShard { .. } | Spread::Cursor) => place.everywhere = true,
+            _ if command.uses_unnamed(args) => place.everywhere = true,
             _ => match (owner, command.key_indexes(args)) {
                 (Some(owner), _) => place.add(owner),
                 (None, Ok(indexes)) => {
@@ -167,6 +171,15 @@ impl Worker {
             (place.owner, place.several, place.everywhere, place.here)
         {
             return self.send_block(io, token, conn, owner, queue, watcher);
+        }
+        if watcher.is_none()
+            && !place.everywhere
+            && !place.here
+            && let Some(tour) = self.squash(token, conn, &queue)
+        {
+            conn.session.multi = None;
+            self.keep_batch(queue);
+            return self.begin_tour(io, conn, tour);
         }
         let keys = self.keys_of(&queue, &transaction);
         let watched_on = std::mem::take(&mut transaction.watched_on);
@@ -253,7 +266,7 @@ impl Worker {
         let owner = batch.owner;
         if owner == self.index {
             conn.put_off += 1;
-            return self.gathers.put_off(batch);
+            return self.line.put_off(batch);
         }
         self.flush_batches();
         self.hold_back(token, conn, owner);
@@ -316,6 +329,9 @@ impl Worker {
         conn.session.take_reply();
         self.repack(&mut running.loans);
         self.give_back(running.loans);
+        if self.has_ready() {
+            self.serve();
+        }
     }
 
     fn run_in_block(
@@ -325,37 +341,36 @@ impl Worker {
         args: &Args,
         running: &mut Running,
     ) {
-        if self.shared.env.registry.shape(id) == KeyShape::Several
-            && let Err(error) = command.key_indexes(args)
-        {
-            self.shard.stats.count_error(&error);
-            return self.reply_to_command(conn, |out| out.error(&error));
-        }
         match running.loans.iter().any(|loan| loan.is_whole()) {
             true => self.run_on_all(conn, (id, command), args, &mut running.loans),
             false => self.run_here(conn, id, args, None),
         }
     }
 
-    /// Whether a block would see a key that is out on loan.
+    /// Whether a block would see a key that is held.
     pub(super) fn block_must_wait(&self, batch: &Batch) -> bool {
-        if !self.gathers.holds_any() {
+        if self.line.is_free() {
             return false;
         }
         // Those who watch may be away with the keys.
-        if self.gathers.holds_all() {
+        if self.line.intents.holds_all() {
             return true;
         }
-        let registry = &self.shared.env.registry;
-        let held = |at| {
+        let barred = |at| {
             let (request, args) = batch.request(at);
-            self.gathers.is_held(registry.command(request.id), &args)
+            self.is_barred(request.id, false, &args)
         };
         let watched = match batch.kind {
             Kind::Block { watcher: Some(client), .. } => self.shard.keyspace.watched_by(client),
             _ => &[],
         };
-        (0..batch.len()).any(held) || watched.iter().any(|(_, key)| self.gathers.holds(key))
+        (0..batch.len()).any(barred) || watched.iter().any(|(_, key)| self.is_being_changed(key))
+    }
+
+    /// Whether a transaction that is under way may have changed a key, or will.
+    fn is_being_changed(&self, key: &[u8]) -> bool {
+        let hash = self.shard.keyspace.hash(key);
+        self.line.intents.bars(Intent { hash, exclusive: false })
     }
 
     /// Runs a block for another shard's connection; `false` when it must wait.
@@ -371,29 +386,15 @@ impl Worker {
             true => out.null_array(),
             false => out.array(requests),
         }
-        let registry = &self.shared.env.registry;
-        let hard_limit = self.limits.output.hard as usize;
+        let hashes = self.prefetch_batch(batch);
         for at in 0..if changed { 0 } else { requests } {
-            let (request, args, out) = batch.split(at);
-            let Run::Shard(handler) = registry.command(request.id).run else { continue };
-            let (start, now) = (out.len(), self.now);
-            execute(
-                registry,
-                &mut self.shard,
-                (request.id, handler),
-                args,
-                request.caller,
-                now,
-                out,
-            );
-            // A client that is owed too much is closed at its own shard; the rest of its block runs
-            // all the same, since a block is done whole.
-            if hard_limit > 0 && start > hard_limit {
-                out.truncate(start);
-                batch.overflowed = true;
-            }
+            self.remember(&hashes, at, &batch.request(at).1);
+            self.run_request(batch, at, self.now);
         }
         batch.end_reply();
+        if self.has_ready() {
+            self.serve();
+        }
         true
     }
 
@@ -402,7 +403,7 @@ impl Worker {
         match batch.kind {
             Kind::Watch { client } => {
                 let (request, args) = batch.request(0);
-                if args.iter().any(|key| self.gathers.holds(key)) {
+                if args.iter().any(|key| self.is_being_changed(key)) {
                     return false;
                 }
                 let db = request.caller.db as usize;
@@ -410,7 +411,7 @@ impl Worker {
                 args.iter().for_each(|key| keys.watch(client, key));
             }
             // Those who watch are away with the keys.
-            Kind::Unwatch { .. } if self.gathers.holds_all() => return false,
+            Kind::Unwatch { .. } if self.line.intents.holds_all() => return false,
             Kind::Unwatch { client } => drop(self.shard.keyspace.unwatch(client, self.now)),
             _ => return false,
         }

@@ -68,12 +68,13 @@ impl Worker {
         loans: &mut [Box<Loan>],
     ) {
         let mut by_shard: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); self.slots.shards()];
-        for &index in command.key_indexes(args).iter().flatten() {
-            let key = args.at(index as usize);
-            let keys = &mut by_shard[self.slots.owner_of(key)];
-            if !keys.iter().any(|own| **own == *key) {
-                keys.push(key.into());
-            }
+        let named = command.key_indexes(args).unwrap_or_default();
+        let named = named.iter().map(|&index| Box::from(args.at(index as usize)));
+        let unnamed = self.unnamed_keys(conn, command, args, loans);
+        named.chain(unnamed).for_each(|key| by_shard[self.slots.owner_of(&key)].push(key));
+        for keys in &mut by_shard {
+            keys.sort_unstable();
+            keys.dedup();
         }
         let mut owners = (0..by_shard.len()).filter(|&shard| !by_shard[shard].is_empty());
         if let (first, None) = (owners.next(), owners.next()) {
@@ -99,6 +100,27 @@ impl Worker {
                 worker.shard.keyspace.accept(&mut parcel, now);
             });
         }
+    }
+
+    /// The keys that a command uses and does not name.
+    fn unnamed_keys(
+        &mut self,
+        conn: &Conn,
+        command: &Command,
+        args: &Args,
+        loans: &mut [Box<Loan>],
+    ) -> Vec<Box<[u8]>> {
+        let mut names = Vec::new();
+        if command.uses_unnamed(args)
+            && let Some(unnamed) = command.unnamed_keys
+        {
+            let first = self.slots.owner_of(args.at(1));
+            self.on_tables(loans, first, |worker| {
+                let mut keys = worker.shard.keyspace.keys(conn.session.db, worker.now, false);
+                names = (unnamed.names)(&mut keys, args);
+            });
+        }
+        names
     }
 
     /// Does something with the keys of another shard as if they were the own ones.

@@ -1,10 +1,13 @@
 //! One shard's half of the server: its connections and its keys.
 
+use super::blocking::Waiters;
 use super::conn::{Conn, KEPT_BUFFER};
 use super::cron::Background;
 use super::dispatch::Planned;
 use super::gather::Gathers;
+use super::line::Line;
 use super::mail::Message;
+use super::pause::Pause;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, ProtectedAction, Values};
 use crate::resp::Span;
@@ -20,6 +23,8 @@ use std::time::Duration;
 pub struct Shared {
     pub env: Env,
     pub bells: Bells,
+    /// All shards hash keys alike, by a secret.
+    pub key_seed: u64,
     /// The id that the next client gets.
     pub next_client: AtomicU64,
     /// Connections of all shards, against `maxclients`.
@@ -135,6 +140,9 @@ pub struct Worker {
     pub(super) planned: Vec<Planned>,
     pub(super) spans: Vec<Span>,
     pub(super) gathers: Gathers,
+    pub(super) line: Line,
+    pub(super) waiters: Waiters,
+    pub(super) pause: Pause,
     /// Connections that are not read from because the queue to a shard is full.
     pub(super) held_back: Vec<Token>,
     /// Milliseconds since the epoch, as of this turn.
@@ -148,6 +156,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, shard: Shard, mail: Mailboxes<Message>) -> Worker {
         let shards = mail.shards();
         let limits = Limits::new(&shared.env.config());
+        let line = Line::new(shared.env.faults);
         Worker {
             index: shard.index,
             shard,
@@ -163,6 +172,9 @@ impl Worker {
             planned: Vec::new(),
             spans: Vec::new(),
             gathers: Gathers::default(),
+            line,
+            waiters: Waiters::default(),
+            pause: Pause::default(),
             held_back: Vec::new(),
             now: 0,
             background: Background::default(),
@@ -177,6 +189,12 @@ impl Worker {
             Some((own, _)) if *own == token => slot.take().map(|(_, conn)| conn),
             _ => None,
         }
+    }
+
+    /// Whether a connection is still there; the one being served is not.
+    pub(super) fn is_connected(&self, token: Token) -> bool {
+        let slot = self.conns.get(token.index as usize);
+        slot.is_some_and(|slot| slot.as_ref().is_some_and(|(own, _)| *own == token))
     }
 
     pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
@@ -223,7 +241,11 @@ impl Worker {
     /// Whether nothing is under way: no keys are on loan, no request waits, all replies are out.
     pub fn is_idle(&self) -> bool {
         let conns = || self.conns.iter().flatten().map(|(_, conn)| conn);
-        self.gathers.is_idle() && !self.mail.has_waiting() && conns().all(|conn| conn.is_quiet())
+        self.gathers.is_idle()
+            && self.line.is_idle()
+            && self.waiters.is_idle()
+            && !self.mail.has_waiting()
+            && conns().all(|conn| conn.is_quiet())
     }
 
     /// How many clients watch keys of this shard.
@@ -272,6 +294,7 @@ impl Worker {
             return;
         }
         self.forget_closed(io, token, &mut conn);
+        self.forget_blocked(&mut conn);
         io.close(token);
         self.keep_buffer(conn.out);
         self.shard.stats.connections_now.sub(1);
@@ -282,7 +305,7 @@ impl Worker {
     fn settle(&mut self, io: &mut dyn Io, token: Token) {
         let Some(mut conn) = self.take(token) else { return };
         conn.dirty = false;
-        if conn.kill_now {
+        if conn.kill_now || (conn.ended && conn.is_blocked()) {
             return self.drop_conn(io, token, conn);
         }
         if self.is_over_output_limit(&mut conn) {
@@ -295,9 +318,10 @@ impl Worker {
             return self.drop_conn(io, token, conn);
         }
         // Replies that others are about to follow wait for them: one send instead of two.
-        let complete = conn.queue.is_empty()
-            || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND
-            || conn.operation.is_some();
+        let complete = match &conn.operation {
+            None => conn.queue.is_empty(),
+            Some(operation) => !operation.is_brief(),
+        } || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND;
         if conn.sending == 0 && conn.has_output() && complete {
             let buffer = conn.next_piece();
             conn.sending = buffer.len();
@@ -348,7 +372,7 @@ impl Worker {
         while let Some(token) = self.dirty.pop() {
             self.settle(io, token);
         }
-        self.mail.flush(|shard| io.ring(shard));
+        self.mail.flush(|shard, urgent| io.ring(shard, urgent));
     }
 }
 
@@ -417,7 +441,14 @@ impl Handler for Worker {
         self.now = io.now();
         self.more = false;
         self.read_mail(io);
+        self.serve_deferred();
         self.retry_waiting(io);
+        self.serve_deferred();
+        self.look_at_deadlines(io);
+        if self.pause.is_on() || self.pause.has_held() {
+            self.look_at_pause(io);
+        }
+        self.deliver_served(io);
         self.work_in_background(io);
         self.flush(io);
     }
@@ -427,13 +458,17 @@ impl Handler for Worker {
             return None;
         }
         let bell = &self.shared.bells[self.index];
-        bell.arm();
+        // Who waits for held keys is to hear at once that they are let go.
+        bell.arm(self.line.is_waited_in());
         if self.mail.has_mail() {
             bell.disarm();
             return None;
         }
         // A queue that was full is tried again soon; its reader does not ring for room.
         let wait = if self.mail.has_waiting() { 1 } else { self.background_wait() };
+        let deadlines = [self.waiters.next_deadline(), self.pause.deadline()];
+        let deadline = deadlines.into_iter().flatten().min().map_or(wait, |at| at - self.now);
+        let wait = wait.min(deadline);
         Some(Duration::from_millis(wait.clamp(1, 1000) as u64))
     }
 

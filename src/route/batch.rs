@@ -3,6 +3,9 @@
 use crate::command::{Caller, CommandId};
 use crate::resp::{Args, Protocol, Span};
 use crate::rt::Token;
+use std::sync::Arc;
+
+use super::waiting::Waiting;
 
 /// One request of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,10 @@ pub struct Batch {
     /// Whether the replies go to the connection's operation and not into its order of replies.
     pub operation: bool,
     pub kind: Kind,
+    /// Tells the operation from others of the connection.
+    pub turn: u64,
+    /// The one request, which is of an operation, has found nothing, and the client waits.
+    pub waiting: Option<Arc<Waiting>>,
     /// The replies are more than the client may be owed, and the rest was not run: the connection
     /// is to be closed.
     pub overflowed: bool,
@@ -77,6 +84,8 @@ impl Batch {
         self.connection = Some(connection);
         self.operation = false;
         self.kind = Kind::Requests;
+        self.turn = 0;
+        self.waiting = None;
         self.overflowed = false;
         self.bytes.clear();
         self.replies.clear();
@@ -177,12 +186,19 @@ impl Batch {
         self.ends.push(self.replies.len());
     }
 
+    /// The reply to one of the requests that have run.
+    pub fn reply(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.replies[start..self.ends[index]]
+    }
+
     /// The next reply that has not been handed out, at the origin.
     pub fn next_reply(&mut self) -> Option<&[u8]> {
-        let end = *self.ends.get(self.next)?;
-        let start = if self.next == 0 { 0 } else { self.ends[self.next - 1] };
+        if self.is_spent() {
+            return None;
+        }
         self.next += 1;
-        Some(&self.replies[start..end])
+        Some(self.reply(self.next - 1))
     }
 
     /// Whether all replies have been handed out.

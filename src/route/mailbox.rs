@@ -18,6 +18,8 @@ struct Outgoing<M> {
     waiting: VecDeque<M>,
     /// Something was pushed since the last flush.
     fresh: bool,
+    /// Something was pushed that need not be read at once.
+    quiet: bool,
 }
 
 /// The queues between `shards` shards: element `i` holds shard `i`'s ends.
@@ -29,7 +31,12 @@ pub fn mesh<M>(shards: usize) -> Vec<Mailboxes<M>> {
             // Nobody writes to itself; the queue exists so that indexes are shard numbers.
             let capacity = if from == to { 1 } else { CAPACITY };
             let (ring, consumer) = rtrb::RingBuffer::new(capacity);
-            ends[from].outgoing.push(Outgoing { ring, waiting: VecDeque::new(), fresh: false });
+            ends[from].outgoing.push(Outgoing {
+                ring,
+                waiting: VecDeque::new(),
+                fresh: false,
+                quiet: false,
+            });
             ends[to].incoming.push(consumer);
         }
     }
@@ -52,13 +59,22 @@ impl<M> Mailboxes<M> {
         }
     }
 
+    /// As [`Mailboxes::push`], for a message that a sleeping shard need not be woken for.
+    pub fn push_quietly(&mut self, to: usize, message: M) {
+        let fresh = self.outgoing[to].fresh;
+        self.push(to, message);
+        self.outgoing[to].fresh = fresh;
+        self.outgoing[to].quiet = true;
+    }
+
     /// Whether more is on its way to this shard than the queue holds.
     pub fn is_backed_up(&self, to: usize) -> bool {
         !self.outgoing[to].waiting.is_empty()
     }
 
-    /// Moves what waited into the queues and calls `ring` for each shard that has new messages.
-    pub fn flush(&mut self, mut ring: impl FnMut(usize)) {
+    /// Moves what waited into the queues and calls `ring` for each shard that has new messages, and
+    /// whether one of them is to be read at once.
+    pub fn flush(&mut self, mut ring: impl FnMut(usize, bool)) {
         for (to, outgoing) in self.outgoing.iter_mut().enumerate() {
             while let Some(message) = outgoing.waiting.pop_front() {
                 if let Err(rtrb::PushError::Full(message)) = outgoing.ring.push(message) {
@@ -67,8 +83,10 @@ impl<M> Mailboxes<M> {
                 }
                 outgoing.fresh = true;
             }
-            if std::mem::take(&mut outgoing.fresh) {
-                ring(to);
+            let (fresh, quiet) = (outgoing.fresh, outgoing.quiet);
+            (outgoing.fresh, outgoing.quiet) = (false, false);
+            if fresh || quiet {
+                ring(to, fresh);
             }
         }
     }
@@ -106,7 +124,7 @@ mod tests {
                 assert_eq!(n, expected);
                 expected += 1;
             }
-            ends[0].flush(|to| rung.push(to));
+            ends[0].flush(|to, _| rung.push(to));
         }
         assert!(!ends[0].is_backed_up(1) && !ends[1].has_mail());
         assert!(!rung.is_empty() && rung.iter().all(|&to| to == 1));

@@ -13,8 +13,10 @@ mod batch;
 mod mailbox;
 mod merge;
 mod replies;
+mod waiting;
 
 pub use batch::{Batch, Kind, Request};
 pub use mailbox::{Mailboxes, mesh};
 pub use merge::merge;
 pub use replies::{Merging, ReplyQueue};
+pub use waiting::{CLAIMED, DONE, Waiting};

@@ -136,6 +136,11 @@ impl ReplyQueue {
         self.pending.is_empty()
     }
 
+    /// Whether some of the replies are still to come.
+    pub fn awaits_others(&self) -> bool {
+        self.pending.iter().any(|pending| !matches!(pending, Pending::Ready { .. }))
+    }
+
     /// Replies that cannot leave yet; known ones in a row count as one.
     pub fn len(&self) -> usize {
         self.pending.len()

@@ -8,12 +8,19 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering, fence};
+
+/// Awake, or on the way to sleep and still going to look.
+const AWAKE: u8 = 0;
+/// To be woken for what is urgent.
+const ASLEEP: u8 = 1;
+/// To be woken for anything.
+const EXPECTING: u8 = 2;
 
 /// One shard's bell.
 #[derive(Debug)]
 pub struct Bell {
-    armed: AtomicBool,
+    armed: AtomicU8,
     /// The shard's ring, once it has one: another ring posts straight into it.
     ring_fd: AtomicI32,
     /// For threads without a ring of their own.
@@ -32,23 +39,26 @@ impl Bell {
         }
         // SAFETY: the descriptor is new and nobody else has it.
         let event = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Bell { armed: AtomicBool::new(false), ring_fd: AtomicI32::new(-1), event })
+        Ok(Bell { armed: AtomicU8::new(AWAKE), ring_fd: AtomicI32::new(-1), event })
     }
 
-    /// The sleeper's first step; it must look for work again before it sleeps.
-    pub fn arm(&self) {
-        self.armed.store(true, Ordering::Relaxed);
+    /// The sleeper's first step; it must look for work again before it sleeps. When it is
+    /// `expecting` something it wants to be woken also for what is not urgent by itself.
+    pub fn arm(&self, expecting: bool) {
+        self.armed.store(if expecting { EXPECTING } else { ASLEEP }, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     pub fn disarm(&self) {
-        self.armed.store(false, Ordering::Relaxed);
+        self.armed.store(AWAKE, Ordering::Relaxed);
     }
 
     /// The sender's second step: whether it is the one who must ring.
-    pub fn take(&self) -> bool {
+    pub fn take(&self, urgent: bool) -> bool {
         fence(Ordering::SeqCst);
-        self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed)
+        let enough = if urgent { ASLEEP } else { EXPECTING };
+        self.armed.load(Ordering::Relaxed) >= enough
+            && self.armed.swap(AWAKE, Ordering::Relaxed) != AWAKE
     }
 
     /// Wakes the shard from a thread that has no ring.
@@ -81,12 +91,16 @@ mod tests {
     #[test]
     fn a_bell_is_taken_once() {
         let bell = Bell::new().unwrap();
-        assert!(!bell.take());
-        bell.arm();
-        assert!(bell.take());
-        assert!(!bell.take());
-        bell.arm();
+        assert!(!bell.take(true));
+        bell.arm(false);
+        assert!(!bell.take(false));
+        assert!(bell.take(true));
+        assert!(!bell.take(true));
+        bell.arm(true);
+        assert!(bell.take(false));
+        assert!(!bell.take(true));
+        bell.arm(true);
         bell.disarm();
-        assert!(!bell.take());
+        assert!(!bell.take(true));
     }
 }

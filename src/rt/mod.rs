@@ -68,8 +68,9 @@ pub trait Io {
     /// Puts a socket into this driver and begins to read from it.
     fn adopt(&mut self, socket: Socket) -> Token;
 
-    /// Wakes another shard, if it sleeps, once this turn's work is done.
-    fn ring(&mut self, shard: usize);
+    /// Wakes another shard, if it sleeps, once this turn's work is done; for what is not urgent
+    /// only if it expects something.
+    fn ring(&mut self, shard: usize, urgent: bool);
 
     /// After how many seconds of silence the system probes connections accepted from now on; 0 is
     /// never.

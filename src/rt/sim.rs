@@ -355,7 +355,7 @@ impl Io for SimIo {
         token
     }
 
-    fn ring(&mut self, _shard: usize) {}
+    fn ring(&mut self, _shard: usize, _urgent: bool) {}
 
     fn set_keepalive(&mut self, _seconds: u32) {}
 

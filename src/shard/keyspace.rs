@@ -10,6 +10,7 @@
 //! millisecond *after* its time on, and then no command sees it.
 
 use super::access::Access;
+use super::waited::Waited;
 use super::watch::Watches;
 use crate::clock;
 use crate::data::entry::Entry;
@@ -48,6 +49,8 @@ pub struct Keyspace {
     pub(super) stats: Arc<ShardStats>,
     /// Nothing while no key is watched.
     pub(super) watches: Option<Box<Watches>>,
+    /// Nothing while nobody waits for a key.
+    pub waited: Option<Box<Waited>>,
     /// Trackers that have watched borrowed keys so far.
     pub(super) trackers: u64,
 }
@@ -67,6 +70,7 @@ impl Keyspace {
             active_expire: true,
             stats,
             watches: None,
+            waited: None,
             trackers: 0,
         }
     }
@@ -121,6 +125,13 @@ impl Keyspace {
     /// Bytes of the tables of all databases, without their entries.
     pub fn table_memory(&self) -> usize {
         self.dbs.iter().chain(&self.flushed).map(Table::memory).sum()
+    }
+
+    /// Much has changed in a database: whoever waits there is to look.
+    pub(super) fn changed_all(&mut self, db: usize) {
+        if let Some(waited) = &mut self.waited {
+            waited.changed_all(db);
+        }
     }
 
     pub(super) fn publish(&self, db: usize) {
@@ -224,6 +235,13 @@ impl Keys<'_> {
         self.live(key, lookup)
     }
 
+    /// As [`Keys::get`], for a command that changes in place what those who watch the key do not
+    /// take for a change: the groups of a stream.
+    #[inline]
+    pub fn get_mut_unwatched(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.live(key, Lookup { touch: self.touch, count: true })
+    }
+
     /// As [`Keys::get_mut`], but makes an empty string without expiry where there is nothing;
     /// and whether it was made.
     pub fn get_or_make(&mut self, key: &[u8]) -> (&mut Entry, bool) {
@@ -248,6 +266,7 @@ impl Keys<'_> {
     /// Makes `key` hold the string `value`, whatever it held before.
     pub fn set_string(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
         self.touch_watched(key);
+        self.ready(key);
         let (hash, now) = (self.hash(key), self.now);
         let Keyspace { dbs, access, random, .. } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
@@ -296,7 +315,17 @@ impl Keys<'_> {
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.lend(key)?;
         self.touch_watched(key);
+        self.ready(key);
         Some(entry)
+    }
+
+    /// Says that something may have come, or gone, that clients wait for at `key`: what puts a
+    /// whole value in says so by itself.
+    #[inline]
+    pub fn ready(&mut self, key: &[u8]) {
+        if let Some(waited) = &mut self.space.waited {
+            waited.changed(self.db, key);
+        }
     }
 
     /// Takes an entry out that will come back by [`Keys::take_back`]: nobody takes it for a change.
@@ -378,6 +407,7 @@ impl Keys<'_> {
         if keys > 0 {
             self.space.flushed.push(old);
         }
+        self.space.changed_all(db);
         self.space.publish(db);
         keys
     }
@@ -394,6 +424,8 @@ impl Keys<'_> {
             self.touch_present(b, a);
         }
         self.space.dbs.swap(a, b);
+        self.space.changed_all(a);
+        self.space.changed_all(b);
         self.space.publish(a);
         self.space.publish(b);
     }
@@ -424,7 +456,7 @@ impl Keys<'_> {
     #[inline]
     fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        let Keyspace { dbs, access, random, stats, watches, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, stats, watches, waited, .. } = &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
         if let Some(entry) = found.take_if(|entry| entry.expire_at().is_some_and(|at| now > at)) {
             entry.remove();
@@ -433,6 +465,9 @@ impl Keys<'_> {
             stats.expired_keys.add(1);
             if let Some(watches) = watches {
                 watches.touch(db, key);
+            }
+            if let Some(waited) = waited {
+                waited.changed(db, key);
             }
         }
         if let Some(entry) = &mut found
@@ -449,6 +484,7 @@ impl Keys<'_> {
     }
 
     fn put(&mut self, entry: Entry) {
+        self.ready(entry.key());
         let hash = self.hash(entry.key());
         if let Some(mut old) = self.space.dbs[self.db].get_mut(hash, entry.key()) {
             *old = entry;

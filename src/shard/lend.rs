@@ -128,6 +128,7 @@ impl Keyspace {
     /// All keys are back.
     pub fn accept_all(&mut self, mut tables: Tables) {
         self.exchange(&mut tables);
+        (0..self.dbs.len()).for_each(|db| self.changed_all(db));
     }
 
     fn swap_parts(&mut self, tables: &mut Tables) {

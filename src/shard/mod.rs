@@ -6,17 +6,21 @@
 mod access;
 mod cx;
 mod expire;
+mod intents;
 mod keyspace;
 mod lend;
 mod slot;
+mod waited;
 mod watch;
 mod watching;
 
 pub use access::Access;
 pub use cx::{Cx, TimedOut, Wait};
+pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Parcel, Tables};
 pub use slot::{SLOTS, SlotTable, slot_of};
+pub use waited::Waited;
 
 use crate::metrics::ShardStats;
 use expire::ExpireCycle;

@@ -4,11 +4,13 @@
 //! and every reply is compared. A program that the random tests printed becomes a script here.
 
 mod bitmaps;
+mod blocking;
 mod command_table;
 mod connection;
 mod databases;
 mod expiry;
 mod keys;
+mod lists;
 mod options;
 mod scan;
 mod server;

@@ -14,22 +14,30 @@
 mod bitmaps;
 mod connection;
 mod generic;
+mod geo;
 mod invalid;
+mod lists;
 mod run;
+mod sorted_sets;
+mod streams;
 mod strings;
 mod values;
 
 use crate::harness::Cmd;
 use crate::harness::Protocol::{Resp2, Resp3};
 use proptest::prelude::*;
-use run::{Mode, differential};
+use run::{Mode, differential, differential_programs};
 
 /// All families together, as they meet in one keyspace.
 fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
     prop_oneof![
         8 => strings::command(),
         4 => bitmaps::command(),
+        6 => lists::command(),
+        4 => sorted_sets::command(mode),
+        2 => geo::command(mode),
         6 => generic::command(mode),
+        2 => streams::command(),
         1 => connection::command(mode),
         1 => invalid::command(),
     ]
@@ -50,6 +58,20 @@ differential_tests! {
     strings_on_three_shards: |_| strings::command(), 3, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_one_shard: |_| bitmaps::command(), 1, Resp3, Mode::Stepwise, 2_000;
     bitmaps_on_three_shards: |_| bitmaps::command(), 3, Resp2, Mode::Stepwise, 2_000;
+    lists_on_one_shard_resp2: |_| lists::command(), 1, Resp2, Mode::Stepwise, 1_000;
+    lists_on_one_shard_resp3: |_| lists::command(), 1, Resp3, Mode::Stepwise, 1_000;
+    lists_on_three_shards_resp2: |_| lists::command(), 3, Resp2, Mode::Stepwise, 1_000;
+    lists_on_three_shards_resp3: |_| lists::command(), 3, Resp3, Mode::Stepwise, 1_000;
+    sort_on_one_shard: |_| lists::sort(), 1, Resp2, Mode::Stepwise, 1_000;
+    sort_on_three_shards: |_| lists::sort(), 3, Resp3, Mode::Stepwise, 1_000;
+    sorted_sets_on_one_shard_resp2: sorted_sets::command, 1, Resp2, Mode::Stepwise, 2_000;
+    sorted_sets_on_one_shard_resp3: sorted_sets::command, 1, Resp3, Mode::Stepwise, 2_000;
+    sorted_sets_on_three_shards_resp2: sorted_sets::command, 3, Resp2, Mode::Stepwise, 2_000;
+    sorted_sets_on_three_shards_resp3: sorted_sets::command, 3, Resp3, Mode::Stepwise, 2_000;
+    geo_on_one_shard_resp2: geo::command, 1, Resp2, Mode::Stepwise, 1_000;
+    geo_on_one_shard_resp3: geo::command, 1, Resp3, Mode::Stepwise, 1_000;
+    geo_on_three_shards_resp2: geo::command, 3, Resp2, Mode::Stepwise, 1_000;
+    geo_on_three_shards_resp3: geo::command, 3, Resp3, Mode::Stepwise, 1_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;
@@ -62,4 +84,34 @@ differential_tests! {
     pipelined_on_one_shard: any_command, 1, Resp2, Mode::Pipelined, 3_000;
     pipelined_on_three_shards_resp2: any_command, 3, Resp2, Mode::Pipelined, 4_000;
     pipelined_on_three_shards_resp3: any_command, 3, Resp3, Mode::Pipelined, 4_000;
+}
+
+#[test]
+fn streams_on_one_shard_resp2() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_1_2", programs, 1, Resp2, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_on_one_shard_resp3() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_1_3", programs, 1, Resp3, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_on_three_shards_resp2() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_3_2", programs, 3, Resp2, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_on_three_shards_resp3() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_3_3", programs, 3, Resp3, Mode::Stepwise, 1_000);
+}
+
+#[test]
+fn streams_pipelined_on_three_shards() {
+    let programs = streams::programs();
+    differential_programs(&[], "streams_pipelined", programs, 3, Resp3, Mode::Pipelined, 1_000);
 }

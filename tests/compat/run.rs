@@ -27,7 +27,35 @@ pub fn differential(
     mode: Mode,
     count: u32,
 ) {
-    let pair = Pair::start(shards, &[]);
+    differential_with(&[], name, commands, shards, protocol, mode, count);
+}
+
+/// As [`differential`], on servers that are given these options.
+pub fn differential_with(
+    args: &[&str],
+    name: &str,
+    commands: impl Fn(Mode) -> BoxedStrategy<Cmd>,
+    shards: usize,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
+    let programs = proptest::collection::vec(commands(mode), 1..PROGRAM_MAX).boxed();
+    differential_programs(args, name, programs, shards, protocol, mode, count);
+}
+
+/// As [`differential_with`], of whole programs.
+#[allow(clippy::too_many_arguments)]
+pub fn differential_programs(
+    args: &[&str],
+    name: &str,
+    programs: BoxedStrategy<Vec<Cmd>>,
+    shards: usize,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
+    let pair = Pair::start(shards, args);
     // A key that has expired goes when it is met, not at a moment of the server's own.
     for server in [&pair.redis, &pair.corelane] {
         assert_eq!(server.client().run("DEBUG SET-ACTIVE-EXPIRE 0").text(), "OK");
@@ -43,8 +71,7 @@ pub fn differential(
         Mode::Stepwise => proptest::collection::vec(any::<usize>(), 0..1).boxed(),
         Mode::Pipelined => proptest::collection::vec(any::<usize>(), 0..6).boxed(),
     };
-    let programs = (proptest::collection::vec(commands(mode), 1..PROGRAM_MAX), cuts);
-    let verdict = runner.run(&programs, |(program, cuts)| {
+    let verdict = runner.run(&(programs, cuts), |(program, cuts)| {
         run(&pair, protocol, mode, &program, &cuts)
             .map_err(|d| TestCaseError::fail(format!("{} {d:?}", d.why)))
     });

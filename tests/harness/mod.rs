@@ -3,13 +3,16 @@
 //! Deliberately absent: any knowledge of Corelane's insides. A test sees a process, its port, its
 //! log and what `/proc` says about it.
 
+pub mod chance;
 pub mod client;
 pub mod compare;
 pub mod pair;
 pub mod process;
 pub mod reply;
+pub mod scores;
 pub mod script;
 pub mod spawn;
+mod streams;
 
 pub use client::Client;
 pub use pair::{Pair, Protocol};

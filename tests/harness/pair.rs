@@ -1,5 +1,6 @@
 //! A redis-server and a Corelane side by side: each command goes to both, the replies are compared.
 
+use super::chance::is_random;
 use super::compare::{OracleAge, ordered, same};
 use super::process::is_stand_in;
 use super::script::{Cmd, parse_script};
@@ -28,7 +29,7 @@ pub struct Pair {
 pub struct Both<'p> {
     pub redis: Client,
     pub corelane: Client,
-    pair: &'p Pair,
+    pub(super) pair: &'p Pair,
 }
 
 /// Where and how two runs parted.
@@ -79,6 +80,12 @@ impl Both<'_> {
         if is_whole_scan(cmd) {
             return self.whole_scan(step, cmd);
         }
+        if is_random(cmd) {
+            return self.choose(step, cmd);
+        }
+        if let Some(verdict) = self.scored(step, cmd) {
+            return verdict;
+        }
         let redis = self.redis.call(cmd);
         let corelane = match self.corelane.send(cmd).and_then(|()| self.corelane.recv()) {
             Ok(reply) => reply,
@@ -94,7 +101,7 @@ impl Both<'_> {
     }
 
     /// Compares two replies that were read already.
-    fn check(
+    pub(super) fn check(
         &mut self,
         at: usize,
         cmd: &Cmd,
@@ -184,12 +191,22 @@ fn version(server: &Server) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
+/// Where the cursor of a command that walks is.
+fn cursor_index(cmd: &Cmd) -> Option<usize> {
+    match cmd.name().as_str() {
+        "SCAN" => Some(1),
+        "SSCAN" => Some(2),
+        _ => None,
+    }
+}
+
 fn is_whole_scan(cmd: &Cmd) -> bool {
-    cmd.name() == "SCAN" && cmd.0.get(1).is_some_and(|c| c == b"0")
+    cursor_index(cmd).and_then(|at| cmd.0.get(at)).is_some_and(|cursor| cursor == b"0")
 }
 
 fn scan(client: &mut Client, cmd: &Cmd) -> Reply {
     let mut cmd = cmd.clone();
+    let at = cursor_index(&cmd).expect("a command that walks");
     let mut keys = std::collections::BTreeSet::new();
     for _ in 0..100_000 {
         let reply = client.call(&cmd);
@@ -199,12 +216,12 @@ fn scan(client: &mut Client, cmd: &Cmd) -> Reply {
         if cursor == b"0" {
             return Reply::Set(keys.into_iter().collect());
         }
-        cmd.0[1] = cursor.clone();
+        cmd.0[at] = cursor.clone();
     }
     panic!("{cmd:?} never comes to an end");
 }
 
-fn difference(step: usize, redis: &Reply, corelane: &str, why: &str) -> Difference {
+pub(super) fn difference(step: usize, redis: &Reply, corelane: &str, why: &str) -> Difference {
     let (redis, corelane) = (format!("{redis:?}"), corelane.to_string());
     Difference { step, redis, corelane, why: why.to_string() }
 }

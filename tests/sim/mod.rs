@@ -2,6 +2,7 @@
 //!
 //! A failing test prints the seed, and `CORELANE_SIM_SEED=<seed>` runs that one alone.
 
+mod fairness;
 mod order;
 mod serial;
 mod trouble;

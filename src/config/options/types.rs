@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Row] = &[
         0,
         u32::MAX as u64,
         "64",
-        "Longest field or value of a packed hash, bytes."
+        "Longest field or value of a hash that is packed in one block, bytes."
     )
     .mutable()
     .aliases(&["hash-max-ziplist-value"]),
@@ -47,7 +47,7 @@ pub(super) const ROWS: &[Row] = &[
         0,
         COUNT_MAX,
         "0",
-        "Blocks at each end of a list that would be left uncompressed; lists are never compressed, so any value does the same."
+        "Blocks at each end of a list that stay uncompressed. Lists are never compressed, so any value does the same."
     )
     .mutable(),
     int_row!(
@@ -79,7 +79,7 @@ pub(super) const ROWS: &[Row] = &[
         0,
         u32::MAX as u64,
         "64",
-        "Longest member of a packed set, bytes."
+        "Longest member of a set that is packed in one block, bytes."
     )
     .mutable(),
     int_row!(
@@ -101,7 +101,7 @@ pub(super) const ROWS: &[Row] = &[
         0,
         u32::MAX as u64,
         "64",
-        "Longest member of a packed sorted set, bytes."
+        "Longest member of a sorted set that is packed in one block, bytes."
     )
     .mutable()
     .aliases(&["zset-max-ziplist-value"]),
@@ -122,7 +122,7 @@ pub(super) const ROWS: &[Row] = &[
         0,
         u32::MAX as u64,
         "4096",
-        "Bytes of entries in one node of a stream; 0 is no limit."
+        "Most bytes of entries in one node of a stream; 0 is no limit."
     )
     .mutable(),
     int_row!(
@@ -132,7 +132,7 @@ pub(super) const ROWS: &[Row] = &[
         0,
         COUNT_MAX,
         "100",
-        "Entries in one node of a stream; 0 is no limit."
+        "Most entries in one node of a stream; 0 is no limit."
     )
     .mutable()
     .unit("entries"),

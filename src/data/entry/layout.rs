@@ -116,7 +116,7 @@ pub(super) fn class_size(class: u8) -> usize {
 }
 
 /// What an allocator gives for a request of so many bytes.
-pub(super) fn rounded(bytes: usize) -> usize {
+pub(in crate::data) fn rounded(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { class_size(class_of(bytes)) }
 }
 

@@ -305,8 +305,8 @@ impl Io for Port {
         }
     }
 
-    fn ring(&mut self, shard: usize) {
-        if !self.bells[shard].take() {
+    fn ring(&mut self, shard: usize, urgent: bool) {
+        if !self.bells[shard].take(urgent) {
             return;
         }
         match self.bells[shard].ring_fd() {

@@ -1,0 +1,125 @@
+//! CLIENT PAUSE: for a while no command runs, or none that writes, on any shard.
+//!
+//! A shard that is told to pause lets nothing begin, and answers when what its connections have under
+//! way on any shard is done. So when the asking client gets its `+OK`, nothing runs any more.
+//! Requests that must wait stay unread in their connection's buffer.
+
+use super::conn::Conn;
+use super::operation::{Answer, Operation};
+use super::worker::Worker;
+use crate::command::{Command, Flags, InMulti, MAY_REPLICATE, WRITE};
+use crate::rt::{Io, Token};
+
+/// What a shard does not run for now.
+#[derive(Debug, Default)]
+pub struct Pause {
+    /// Milliseconds since the epoch; 0 when there is no pause.
+    until: i64,
+    /// Also what only reads.
+    all: bool,
+    /// Who is to hear that nothing is under way any more: shards and their connections.
+    askers: Vec<(usize, Token)>,
+    /// Connections whose next request waits.
+    held: Vec<Token>,
+}
+
+impl Pause {
+    /// Whether commands may have to wait.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.until > 0 || !self.askers.is_empty()
+    }
+
+    /// Whether keys stay although they have expired.
+    pub fn keeps_expired(&self) -> bool {
+        self.until > 0
+    }
+
+    /// Whether somebody waits for its end.
+    pub fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// When it ends by itself.
+    pub fn deadline(&self) -> Option<i64> {
+        (self.until > 0).then_some(self.until)
+    }
+}
+
+impl Worker {
+    /// Has nothing more begin until a time; `from` and its connection hear when nothing is under way.
+    pub(super) fn begin_pause(&mut self, until: i64, all: bool, asker: (usize, Token)) {
+        if until > self.now {
+            // A longer pause goes on, and so does one of everything.
+            self.pause.all = all || (self.pause.all && self.pause.until > 0);
+            self.pause.until = self.pause.until.max(until);
+        }
+        self.pause.askers.push(asker);
+        self.more = true;
+    }
+
+    pub(super) fn end_pause(&mut self) {
+        self.pause.until = 0;
+        self.pause.all = false;
+        self.more = true;
+    }
+
+    /// Whether a request must wait because of a pause.
+    #[cold]
+    pub(super) fn is_paused_for(&self, conn: &Conn, command: &Command) -> bool {
+        // While the shard runs dry nothing begins; so it does run dry.
+        if self.pause.all || !self.pause.askers.is_empty() {
+            return true;
+        }
+        let writes = |flags: Flags| flags.has(WRITE) || flags.has(MAY_REPLICATE);
+        writes(command.flags)
+            || (command.in_multi == InMulti::Executes
+                && conn.session.multi.is_some_and(|multi| multi.writes))
+    }
+
+    /// Has a connection wait for the end of the pause.
+    pub(super) fn hold(&mut self, token: Token, conn: &mut Conn) {
+        conn.operation = Some(Operation::Paused);
+        self.pause.held.push(token);
+    }
+
+    /// Once a turn: says that nothing is under way, and ends a pause whose time is up.
+    pub(super) fn look_at_pause(&mut self, io: &mut dyn Io) {
+        if self.pause.until > 0 && self.pause.until <= self.now {
+            self.end_pause();
+        }
+        let had_askers = !self.pause.askers.is_empty();
+        if had_askers && self.has_run_dry() {
+            for (shard, connection) in std::mem::take(&mut self.pause.askers) {
+                let answer = Answer::default();
+                match shard == self.index {
+                    true => self.told(io, connection, answer),
+                    false => self.mail.push(shard, super::Message::Told { connection, answer }),
+                }
+            }
+        }
+        let ended = self.pause.until == 0 || (had_askers && !self.pause.all);
+        if self.pause.askers.is_empty() && ended && !self.pause.held.is_empty() {
+            for token in std::mem::take(&mut self.pause.held) {
+                self.with_conn(io, token, |worker, io, conn| {
+                    if matches!(conn.operation, Some(Operation::Paused)) {
+                        conn.operation = None;
+                        worker.resume(io, token, conn);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Whether none of the connections has anything under way.
+    fn has_run_dry(&self) -> bool {
+        (0..self.conn_slots()).filter_map(|at| self.conn_at(at)).all(|(_, conn)| {
+            let waits = match &conn.operation {
+                None | Some(Operation::Paused | Operation::Asking { .. }) => true,
+                Some(Operation::Blocking(blocking)) => blocking.is_waiting(),
+                Some(_) => false,
+            };
+            waits && !conn.queue.awaits_others() && conn.put_off == 0
+        })
+    }
+}

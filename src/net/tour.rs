@@ -1,0 +1,345 @@
+//! Commands and blocks whose parts run where their keys are: MGET, DEL, FLUSHALL, MULTI SET SET EXEC, ...
+//!
+//! A tour visits the shards of its keys in ascending order. It runs its part at each, and holds the
+//! keys there until it has run at the last one: so nobody sees some of its parts done and others
+//! not. The last shard needs to hold nothing.
+//!
+//! ```text
+//!   client's shard            shard 1                shard 4              shard 6
+//!      │── Visit ─────────────> runs, holds
+//!      │                          │── Visit ───────────> runs, holds
+//!      │                          │                        │── Visit ────────> runs
+//!      │<───────────────────────────────────────────────────────── Toured ───────│
+//!      │                          │<─────────────────────── Release ─────────────│
+//!      │                          │                        │<──── Release ───────│
+//! ```
+//!
+//! The client's shard is often one of them, and then takes part without messages of its own: two shards
+//! cost two messages, or three. Compared with VLL (Ren, Thomson, Abadi: "VLL: a lock manager redesign
+//! for main memory database systems", 2012), which schedules on all shards at once, is confirmed, and
+//! runs with a second message, this costs half of the messages and needs no common
+//! clock, no refusal and no second try; its latency grows with the number of shards visited.
+//!
+//! Everything a tour needs to know about its parts is decided before it begins; commands that need
+//! the keys of several shards in one place gather them instead (see `gather`).
+
+use super::conn::Conn;
+use super::line::each_intent;
+use super::mail::Message;
+use super::operation::Operation;
+use super::worker::Worker;
+use crate::command::{Caller, CommandId, Merge};
+use crate::resp::{Encoder, Protocol};
+use crate::route::{Batch, merge};
+use crate::rt::{Io, Token};
+use crate::shard::{Intent, Path};
+use smallvec::SmallVec;
+
+/// What a tour does on one shard.
+struct Stop {
+    shard: usize,
+    batch: Box<Batch>,
+    intents: SmallVec<[Intent; 4]>,
+    /// What it holds there, once it has been there.
+    hold: u32,
+}
+
+/// How some of the parts' replies become one.
+struct Reply {
+    /// Without one it is the one part's own reply.
+    merge: Option<Merge>,
+    parts: usize,
+}
+
+/// A command or block on its way through the shards of its keys.
+pub struct Tour {
+    origin: usize,
+    token: Token,
+    protocol: Protocol,
+    /// When it happens, on all shards: milliseconds since the epoch.
+    now: i64,
+    /// In the order of the shards.
+    stops: Vec<Stop>,
+    /// The stop that is next.
+    at: usize,
+    /// It sees all keys, of all shards.
+    whole: bool,
+    /// Where each part runs, in the order in which their replies are wanted.
+    parts: Vec<u16>,
+    replies: Vec<Reply>,
+    /// The replies are the elements of one, as EXEC's are.
+    block: bool,
+}
+
+impl Tour {
+    pub fn new(origin: usize, token: Token, protocol: Protocol) -> Box<Tour> {
+        Box::new(Tour {
+            origin,
+            token,
+            protocol,
+            now: 0,
+            stops: Vec::new(),
+            at: 0,
+            whole: false,
+            parts: Vec::new(),
+            replies: Vec::new(),
+            block: false,
+        })
+    }
+
+    /// A tour of EXEC: one reply with the requests' replies as its elements.
+    pub fn of_block(mut self: Box<Tour>) -> Box<Tour> {
+        self.block = true;
+        self
+    }
+
+    /// A tour that sees all keys.
+    pub fn of_all(mut self: Box<Tour>) -> Box<Tour> {
+        self.whole = true;
+        self
+    }
+
+    /// Says how the parts that are added next make one reply.
+    pub fn reply(&mut self, merge: Option<Merge>, parts: usize) {
+        self.replies.push(Reply { merge, parts });
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// What it is about to do at the shard where it is.
+    pub fn intents(&self) -> &[Intent] {
+        &self.stops[self.at].intents
+    }
+
+    /// The shard that it has visited last.
+    pub fn came_from(&self) -> Option<usize> {
+        Some(self.stops[self.at.checked_sub(1)?].shard)
+    }
+
+    /// The shards that come after the one where it is.
+    fn path(&self) -> Path {
+        self.stops[self.at + 1..].iter().map(|stop| stop.shard as u16).collect()
+    }
+
+    /// Writes the reply that the parts' replies make.
+    fn write(&mut self, out: &mut Encoder, random: &mut fastrand::Rng) {
+        if self.block {
+            out.array(self.replies.len());
+        }
+        let mut taken: SmallVec<[usize; 8]> = SmallVec::from_elem(0, self.stops.len());
+        let mut parts = self.parts.iter();
+        for reply in &self.replies {
+            let replies: SmallVec<[&[u8]; 16]> = (parts.by_ref().take(reply.parts))
+                .map(|&stop| {
+                    let at = &mut taken[stop as usize];
+                    *at += 1;
+                    self.stops[stop as usize].batch.reply(*at - 1)
+                })
+                .collect();
+            match reply.merge {
+                Some(kind) => merge(kind, &replies, out, random),
+                None => replies.iter().for_each(|reply| out.raw(reply)),
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Adds a part to a tour that has not begun: a request of `words` for `shard`.
+    pub(super) fn add_part<'a>(
+        &mut self,
+        tour: &mut Tour,
+        shard: usize,
+        (id, part): (CommandId, bool),
+        caller: Caller,
+        words: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let at = match tour.stops.iter().position(|stop| stop.shard == shard) {
+            Some(at) => at,
+            None => {
+                let batch = self.batch(shard, tour.token);
+                tour.stops.push(Stop { shard, batch, intents: SmallVec::new(), hold: 0 });
+                tour.stops.len() - 1
+            }
+        };
+        tour.parts.push(at as u16);
+        let Stop { batch, intents, .. } = &mut tour.stops[at];
+        batch.push_words(id, part, caller, words);
+        if !tour.whole {
+            let (_, args) = batch.request(batch.len() - 1);
+            let (registry, keyspace) = (&self.shared.env.registry, &self.shard.keyspace);
+            each_intent(registry, keyspace, (id, part), &args, &mut |new| match intents
+                .iter_mut()
+                .find(|intent| intent.hash == new.hash)
+            {
+                Some(intent) => intent.exclusive |= new.exclusive,
+                None => intents.push(new),
+            });
+        }
+    }
+
+    /// Sends a tour on its way; the connection waits for its end.
+    pub(super) fn begin_tour(&mut self, io: &mut dyn Io, conn: &mut Conn, mut tour: Box<Tour>) {
+        tour.sort();
+        self.flush_batches();
+        if conn.queue.is_empty() {
+            conn.operation = Some(Operation::Touring(None));
+            return self.set_out(io, tour, conn);
+        }
+        // What this connection has sent elsewhere comes first.
+        conn.operation = Some(Operation::Touring(Some(tour)));
+    }
+
+    /// Begins the tour that waited for earlier requests of its connection, which are done.
+    pub(super) fn begin_waiting_tour(&mut self, io: &mut dyn Io, conn: &mut Conn) {
+        if let Some(Operation::Touring(tour)) = &mut conn.operation
+            && let Some(tour) = tour.take()
+        {
+            self.set_out(io, tour, conn);
+        }
+    }
+
+    fn set_out(&mut self, io: &mut dyn Io, mut tour: Box<Tour>, conn: &mut Conn) {
+        tour.now = self.now;
+        let first = tour.stops[0].shard;
+        match first == self.index {
+            true => self.take_in(io, tour, Some(conn)),
+            false => self.go_to(first, tour),
+        }
+    }
+
+    fn go_to(&mut self, shard: usize, tour: Box<Tour>) {
+        self.shard.stats.hops_sent.add(1);
+        self.mail.push(shard, Message::Visit(tour));
+    }
+
+    /// A tour has come here.
+    pub(super) fn take_in(&mut self, io: &mut dyn Io, tour: Box<Tour>, conn: Option<&mut Conn>) {
+        if self.line.is_waited_in() || !self.admits(&tour) {
+            return self.line.stand_tour(tour);
+        }
+        self.run_stop(io, tour, conn);
+    }
+
+    /// Whether the holds of this shard let a tour run.
+    pub(super) fn admits(&self, tour: &Tour) -> bool {
+        let intents = &self.line.intents;
+        if intents.is_empty() {
+            return true;
+        }
+        if tour.whole {
+            return false;
+        }
+        let path = tour.path();
+        tour.intents().iter().all(|&intent| intents.admits(intent, &path))
+    }
+
+    /// Runs the part of a tour that is for this shard.
+    pub(super) fn run_stop(
+        &mut self,
+        io: &mut dyn Io,
+        mut tour: Box<Tour>,
+        conn: Option<&mut Conn>,
+    ) {
+        let at = tour.at;
+        let now = tour.now;
+        let batch = &mut tour.stops[at].batch;
+        let hashes = self.prefetch_batch(batch);
+        for index in 0..batch.len() {
+            self.remember(&hashes, index, &batch.request(index).1);
+            self.run_request(batch, index, now);
+            batch.end_reply();
+        }
+        if at + 1 == tour.stops.len() {
+            if self.has_ready() {
+                self.serve();
+            }
+            return self.end_tour(io, tour, conn);
+        }
+        let path = tour.path();
+        let stop = &mut tour.stops[at];
+        if tour.whole {
+            self.line.intents.hold_all();
+        } else {
+            let intents = std::mem::take(&mut stop.intents);
+            stop.hold = self.line.intents.hold(intents, Some(&path));
+        }
+        tour.at += 1;
+        self.go_to(path[0] as usize, tour);
+    }
+
+    /// The last part has run: what is held elsewhere is let go, and the client gets its reply.
+    fn end_tour(&mut self, io: &mut dyn Io, tour: Box<Tour>, conn: Option<&mut Conn>) {
+        let (last, before) = tour.stops.split_last().expect("a tour has a stop");
+        for stop in before.iter().filter(|stop| stop.shard != tour.origin) {
+            let hold = (!tour.whole).then_some(stop.hold);
+            self.mail.push_quietly(stop.shard, Message::Release(hold));
+        }
+        debug_assert_eq!(last.shard, self.index);
+        match tour.origin == self.index {
+            true => self.toured(io, tour, conn),
+            false => self.mail.push(tour.origin, Message::Toured(tour)),
+        }
+    }
+
+    /// A tour is done with keys that it held here.
+    pub(super) fn release(&mut self, hold: Option<u32>) {
+        match hold {
+            Some(hold) => self.line.release(hold),
+            None => self.line.release_all(),
+        }
+    }
+
+    /// A tour is back: its connection gets the reply and goes on.
+    pub(super) fn toured(&mut self, io: &mut dyn Io, mut tour: Box<Tour>, conn: Option<&mut Conn>) {
+        let stops = tour.stops.len();
+        let held = tour.stops[..stops - 1].iter().find(|stop| stop.shard == self.index);
+        if let Some(stop) = held {
+            let hold = (!tour.whole).then_some(stop.hold);
+            self.release(hold);
+        }
+        match conn {
+            Some(conn) => self.finish_tour(conn, &mut tour),
+            None => {
+                let token = tour.token;
+                self.with_conn(io, token, |worker, io, conn| {
+                    worker.finish_tour(conn, &mut tour);
+                    worker.resume(io, token, conn);
+                });
+            }
+        }
+        tour.stops.drain(..).for_each(|stop| self.keep_batch(stop.batch));
+    }
+
+    fn finish_tour(&mut self, conn: &mut Conn, tour: &mut Tour) {
+        conn.operation = None;
+        conn.kill_now |= tour.stops.iter().any(|stop| stop.batch.overflowed);
+        let mut random = self.shard.random.fork();
+        debug_assert!(conn.queue.is_empty(), "a tour begins when nothing is under way");
+        if conn.session.take_reply() {
+            let mut out = Encoder::new(&mut conn.out, tour.protocol);
+            tour.write(&mut out, &mut random);
+            conn.kill_now |= self.is_over_hard_limit(conn);
+            conn.seal();
+        }
+    }
+}
+
+impl Tour {
+    /// Puts the stops into the order of the shards.
+    fn sort(&mut self) {
+        if self.stops.is_sorted_by_key(|stop| stop.shard) {
+            return;
+        }
+        let mut order: SmallVec<[u16; 8]> = (0..self.stops.len() as u16).collect();
+        order.sort_unstable_by_key(|&at| self.stops[at as usize].shard);
+        let mut places: SmallVec<[u16; 8]> = SmallVec::from_elem(0, order.len());
+        for (new, &old) in order.iter().enumerate() {
+            places[old as usize] = new as u16;
+        }
+        self.stops.sort_unstable_by_key(|stop| stop.shard);
+        self.parts.iter_mut().for_each(|part| *part = places[*part as usize]);
+    }
+}
