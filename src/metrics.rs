@@ -83,6 +83,11 @@ pub struct ShardStats {
     pub keyspace_hits: Counter,
     pub keyspace_misses: Counter,
     pub expired_keys: Counter,
+    /// Values that are gone but not freed, and those that were freed after they had gone.
+    pub lazyfree_pending: Counter,
+    pub lazyfreed_objects: Counter,
+    /// Fields of hashes that have expired before their hashes did.
+    pub expired_fields: Counter,
     pub error_replies: Counter,
     /// Error replies by code, in the order of [`ERROR_CODES`]; all others together at the end.
     pub per_error: [Counter; ERROR_CODES.len() + 1],
@@ -118,6 +123,9 @@ impl ShardStats {
             keyspace_hits: Counter::default(),
             keyspace_misses: Counter::default(),
             expired_keys: Counter::default(),
+            lazyfree_pending: Counter::default(),
+            lazyfreed_objects: Counter::default(),
+            expired_fields: Counter::default(),
             error_replies: Counter::default(),
             per_error: Default::default(),
             auth_failures: Counter::default(),
@@ -155,6 +163,8 @@ impl ShardStats {
             &self.keyspace_hits,
             &self.keyspace_misses,
             &self.expired_keys,
+            &self.lazyfreed_objects,
+            &self.expired_fields,
             &self.error_replies,
             &self.auth_failures,
             &self.output_limit_disconnections,

@@ -243,7 +243,7 @@ fn bitop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if len > 0 {
         store(cx, target, result);
         cx.keys.changed(1);
-    } else if cx.keys.remove(target).is_some() {
+    } else if cx.keys.remove(target) {
         cx.keys.changed(1);
     }
     cx.out.int(len as i64);

@@ -84,7 +84,7 @@ const fn ttl_row(name: &'static str, run: ShardFn) -> Command {
 
 /// Which present expiry lets a new one be set.
 #[derive(Debug, Default, Clone, Copy)]
-struct Condition {
+pub(super) struct Condition {
     nx: bool,
     xx: bool,
     gt: bool,
@@ -92,7 +92,7 @@ struct Condition {
 }
 
 impl Condition {
-    fn parse(args: Args) -> Result<Condition, CmdError> {
+    pub(super) fn parse(args: Args) -> Result<Condition, CmdError> {
         let mut condition = Condition::default();
         for at in 0..args.len() {
             match () {
@@ -121,7 +121,7 @@ impl Condition {
     }
 
     /// A key without expiry counts as one that expires after all times.
-    fn holds(self, current: Option<i64>, at: i64) -> bool {
+    pub(super) fn holds(self, current: Option<i64>, at: i64) -> bool {
         !(self.nx && current.is_some()
             || self.xx && current.is_none()
             || self.gt && current.is_none_or(|now| at <= now)
@@ -157,7 +157,7 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
     let done = match cx.keys.get_mut(key).map(|entry| entry.expire_at()) {
         None => false,
         Some(current) if !condition.holds(current, at) => false,
-        Some(_) if at <= cx.now() => cx.keys.remove(key).is_some(),
+        Some(_) if at <= cx.now() => cx.keys.remove(key),
         Some(_) => cx.keys.set_expire(key, Some(at)),
     };
     cx.keys.changed(u64::from(done));
@@ -184,7 +184,7 @@ fn pexpiretime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 /// Seconds to the nearest, as Redis rounds them.
-fn to_seconds(ms: i64) -> i64 {
+pub(super) fn to_seconds(ms: i64) -> i64 {
     ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 

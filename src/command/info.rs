@@ -151,6 +151,8 @@ fn memory(cx: &SessionCx, fields: &mut Fields) {
     fields.add_bytes("total_system_memory", metrics::memory_of_machine());
     fields.add_bytes("maxmemory", config.maxmemory);
     fields.add("maxmemory_policy", config.maxmemory_policy.name());
+    fields.add("lazyfree_pending_objects", sum(cx.env, |s| &s.lazyfree_pending));
+    fields.add("lazyfreed_objects", sum(cx.env, |s| &s.lazyfreed_objects));
 }
 
 /// Nothing is saved yet, so all changes since the start are unsaved.
@@ -168,13 +170,14 @@ fn persistence(cx: &SessionCx, fields: &mut Fields) {
 
 fn stats(cx: &SessionCx, fields: &mut Fields) {
     type Get = fn(&ShardStats) -> &Counter;
-    let counters: [(&str, Get); 14] = [
+    let counters: [(&str, Get); 15] = [
         ("total_connections_received", |s| &s.connections_received),
         ("total_commands_processed", |s| &s.commands_processed),
         ("total_net_input_bytes", |s| &s.input_bytes),
         ("total_net_output_bytes", |s| &s.output_bytes),
         ("rejected_connections", |s| &s.connections_rejected),
         ("expired_keys", |s| &s.expired_keys),
+        ("expired_fields", |s| &s.expired_fields),
         ("keyspace_hits", |s| &s.keyspace_hits),
         ("keyspace_misses", |s| &s.keyspace_misses),
         ("total_error_replies", |s| &s.error_replies),

@@ -114,7 +114,7 @@ const SAME_OBJECT: CmdError = CmdError::fixed("ERR source and destination object
 
 /// DEL and UNLINK.
 fn del(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let removed = args.iter().skip(1).filter(|key| cx.keys.remove(key).is_some()).count();
+    let removed = args.iter().skip(1).filter(|key| cx.keys.remove(key)).count();
     cx.keys.changed(removed as u64);
     cx.out.int(removed as i64);
     Ok(())
@@ -160,7 +160,7 @@ fn rename_unless(cx: &mut Cx, args: Args, nx: bool) -> Result<bool, CmdError> {
     if nx && cx.keys.contains(to) {
         return Ok(false);
     }
-    let entry = cx.keys.remove(from).ok_or(CmdError::NO_SUCH_KEY)?;
+    let entry = cx.keys.take(from).ok_or(CmdError::NO_SUCH_KEY)?;
     cx.keys.adopt(entry.with_key(to));
     cx.keys.changed(1);
     Ok(true)
@@ -213,7 +213,7 @@ fn relocate(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let free = !cx.keys.in_db(target).contains(key);
     match cx.keys.get_mut(key).is_some() && free {
         true => {
-            if let Some(entry) = cx.keys.remove(key) {
+            if let Some(entry) = cx.keys.take(key) {
                 cx.keys.in_db(target).adopt(entry);
             }
             cx.keys.changed(1);

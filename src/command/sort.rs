@@ -21,6 +21,7 @@ use super::registry::KeyIndexes;
 use super::spec::*;
 use crate::data::list::{Limit, List};
 use crate::data::packed::Element;
+use crate::data::sorted_set::Direction;
 use crate::data::{Object, ValueRef};
 use crate::error::CmdError;
 use crate::resp::Args;
@@ -138,6 +139,16 @@ impl<'a> Source<'a> {
                     false => Box::new(list.iter_from(from)),
                 },
             }),
+            ValueRef::Object(Object::Set(set)) => {
+                Ok(Source { len: set.len(), elements: Box::new(set.iter().skip(from)) })
+            }
+            ValueRef::Object(Object::SortedSet(set)) => {
+                let direction =
+                    if backwards { Direction::Descending } else { Direction::Ascending };
+                let members = set.range(0..set.len(), direction).skip(from);
+                let elements = Box::new(members.map(|(member, _)| Element::Bytes(member)));
+                Ok(Source { len: set.len(), elements })
+            }
             _ => Err(CmdError::WRONG_TYPE),
         }
     }
@@ -329,7 +340,7 @@ fn store(
         let list = List::of(wanted.map(|at| Element::new(rows.text(at))), limit);
         store_list(cx, target, list);
         cx.keys.changed(count as u64);
-    } else if cx.keys.remove(target).is_some() {
+    } else if cx.keys.remove(target) {
         cx.keys.changed(1);
     }
     cx.out.int(count as i64);

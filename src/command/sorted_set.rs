@@ -481,7 +481,7 @@ pub(super) fn new_entry(key: &[u8], set: SortedSet) -> Entry {
 /// Puts a set in the place of what is at `key`; an empty one takes it away.
 pub(super) fn store(cx: &mut Cx, key: &[u8], set: SortedSet) {
     let changed = if set.is_empty() {
-        cx.keys.remove(key).is_some()
+        cx.keys.remove(key)
     } else {
         cx.keys.insert(new_entry(key, set));
         true

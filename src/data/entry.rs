@@ -12,7 +12,7 @@
 //!   | key                                                                   |
 //!   | value bytes                                               if Embedded |
 //!   +------------------------------------------------------------------------+
-//!   bits    0-1 kind, 2 EXPIRES, 3 MODIFIED, 4 SNAPSHOT, 5-7 free
+//!   bits    0-1 kind, 2 EXPIRES, 3 MODIFIED, 4 SNAPSHOT, 5 PARTS, 6-7 free
 //!   class   size of the allocation (layout.rs)
 //! ```
 //!
@@ -21,6 +21,9 @@
 //! Where the bytes of a string are stored says nothing about the encoding that OBJECT ENCODING
 //! names: that follows Redis' rules (`int`, `embstr` up to 44 bytes, `raw` beyond that and after a
 //! change in place).
+//!
+//! PARTS says that parts of the value may expire by themselves (the fields of a hash). An entry all
+//! of whose parts have expired has itself expired.
 //!
 //! Invariants: `ptr` is an allocation of `class_size(class)` bytes, aligned to 8, laid out as
 //! above, that this entry alone owns; the fixed part is initialised and of its kind.
@@ -54,6 +57,7 @@ const MAX_SPARE: usize = 1 << 20;
 const EXPIRES: u8 = 1 << 2;
 const MODIFIED: u8 = 1 << 3;
 const SNAPSHOT: u8 = 1 << 4;
+const PARTS: u8 = 1 << 5;
 
 #[repr(C, align(8))]
 struct Header {
@@ -68,7 +72,7 @@ const _: () = {
     assert!(size_of::<Header>() == HEADER);
     assert!(size_of::<Option<Entry>>() == 8);
     assert!(align_of::<Vec<u8>>() <= 8 && size_of::<Vec<u8>>() == 24);
-    assert!(size_of::<Box<Object>>() == 8);
+    assert!(size_of::<Box<Object>>() == 8 && size_of::<i64>() == 8);
     assert!(MAX_EMBEDDED <= u16::MAX as usize);
 };
 
@@ -119,6 +123,11 @@ impl<'a> Payload<'a> {
     fn embedded_len(&self) -> usize {
         if let Self::Embedded(bytes) = self { bytes.len() } else { 0 }
     }
+
+    #[inline]
+    fn has_expiring_parts(&self) -> bool {
+        matches!(self, Self::Object(object) if object.has_expiring_parts())
+    }
 }
 
 impl Entry {
@@ -148,7 +157,9 @@ impl Entry {
         let class = layout::class_of(shape.total);
         let ptr = allocate(class);
         let key_len = if layout::is_long(key.len()) { LONG_KEY } else { key.len() as u8 };
-        let bits = kind as u8 | if expire_at.is_some() { EXPIRES } else { 0 };
+        let bits = kind as u8
+            | if expire_at.is_some() { EXPIRES } else { 0 }
+            | if payload.has_expiring_parts() { PARTS } else { 0 };
         let header = Header { bits, class, value_len: value_len as u16, key_len, access: [0; 3] };
         // SAFETY: the allocation has room for all parts of this shape.
         unsafe {
@@ -295,6 +306,37 @@ impl Entry {
         self.has(EXPIRES).then(|| unsafe { self.at(HEADER).cast::<i64>().read() })
     }
 
+    /// Whether the key is gone at `now`: its time is over, or that of all parts of its value.
+    #[inline]
+    pub fn is_expired(&self, now: i64) -> bool {
+        self.header().bits & (EXPIRES | PARTS) != 0
+            && (self.expire_at().is_some_and(|at| now > at) || self.has_lost_its_parts(now))
+    }
+
+    #[cold]
+    fn has_lost_its_parts(&self, now: i64) -> bool {
+        self.parts().and_then(Object::last_part_expiry).is_some_and(|at| now > at)
+    }
+
+    /// Whether parts of the value have expired and not yet gone.
+    pub fn has_expired_parts(&self, now: i64) -> bool {
+        self.parts().and_then(Object::next_part_expiry).is_some_and(|at| now > at)
+    }
+
+    /// The value if parts of it may expire.
+    fn parts(&self) -> Option<&Object> {
+        match self.value() {
+            ValueRef::Object(object) if self.has(PARTS) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// To be called when the value's parts may have got expiries or lost the last one.
+    pub fn note_parts(&mut self) {
+        let expire = matches!(self.value(), ValueRef::Object(o) if o.has_expiring_parts());
+        self.set(PARTS, expire);
+    }
+
     /// The 24 bits of access history (LRU clock or LFU counter).
     #[inline]
     pub fn access(&self) -> u32 {
@@ -439,6 +481,23 @@ impl Entry {
             .then(|| unsafe { &mut **self.fixed().cast::<Box<Object>>().as_mut() })
     }
 
+    /// Takes the value out if it is not a string, and leaves a number in its place.
+    #[inline]
+    pub fn take_object(&mut self) -> Option<Box<Object>> {
+        if self.kind_bits() != Kind::Object {
+            return None;
+        }
+        // SAFETY: the fixed part is of its kind; the object moves out, and the number that takes its
+        // place, as the kind says from then on, has the same size and alignment.
+        unsafe {
+            let object = self.fixed().cast::<Box<Object>>().read();
+            self.fixed().cast::<i64>().write(0);
+            let header = self.header_mut();
+            header.bits = header.bits & !Kind::MASK | Kind::Int as u8;
+            Some(object)
+        }
+    }
+
     /// The same value and expiry under another key, as RENAME needs it: nothing big is copied.
     /// The snapshot bit is not taken along.
     pub fn with_key(self, key: &[u8]) -> Self {
@@ -500,6 +559,7 @@ impl Entry {
         let value_len = payload.embedded_len();
         let shape = self.relayout(payload.kind(), value_len, 0, expire_at.is_some());
         self.set(MODIFIED, false);
+        self.set(PARTS, payload.has_expiring_parts());
         self.write_expiry(expire_at);
         self.write_payload(payload, shape);
     }
@@ -615,7 +675,12 @@ impl Keyed for Entry {
 
     #[inline(always)]
     fn marked(&self) -> bool {
-        self.has(EXPIRES)
+        self.header().bits & (EXPIRES | PARTS) != 0
+    }
+
+    #[inline(always)]
+    fn marked_in_part(&self) -> bool {
+        self.header().bits & (EXPIRES | PARTS) == PARTS
     }
 }
 

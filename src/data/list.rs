@@ -129,6 +129,15 @@ impl List {
         }
     }
 
+    /// Frees about `max` elements; `true` when the rest goes with the list in no time. It is of no
+    /// other use from then on.
+    pub fn free_some(&mut self, max: usize) -> bool {
+        match self {
+            List::Small(_) => true,
+            List::Big(nodes) => nodes.free_some(max),
+        }
+    }
+
     /// Bytes of memory behind the list.
     pub fn allocated(&self) -> usize {
         match self {

@@ -4,20 +4,23 @@
 //! |---|---|
 //! | [`table`] | the hash table of one database of one shard: grows and shrinks one bucket at a time |
 //! | [`entry`] | one key with its value, expiry and access history, in one allocation |
+//! | [`hash`] | a map of fields to values, packed or a table, whose fields may expire |
 //! | [`value`] | types and encodings as clients see them; the seam for collection types |
 //! | [`number`] | strict decimal integers: parsing and printing |
 //! | [`packed`] | a sequence of strings and integers in one allocation: the small form of collections |
+//! | [`hyperloglog`] | the bytes of a string that counts different things |
 //! | [`glob`] | the pattern language of KEYS, SCAN and PSUBSCRIBE |
 //!
 //! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
-//! to `entry.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run under Miri
-//! (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
+//! to `entry.rs`, `hash/field.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run
+//! under Miri (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
 
 pub mod double;
 pub mod entry;
 pub mod geo;
 pub mod glob;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod number;
 pub mod packed;

@@ -73,12 +73,19 @@ pub trait Keyed {
     fn marked(&self) -> bool {
         false
     }
+
+    /// Marked only because parts of it are, not as a whole. Such elements are also counted apart.
+    fn marked_in_part(&self) -> bool {
+        false
+    }
 }
 
 pub struct Table<E, S = ahash::RandomState> {
     buckets: Buckets<E>,
     len: usize,
     marked: usize,
+    /// Of the marked elements, those that are in part.
+    in_part: usize,
     /// Overflow buckets.
     overflows: usize,
     /// The longest chain since the table was last empty, in buckets.
@@ -113,6 +120,11 @@ impl<E, S> Table<E, S> {
     /// How many elements are marked.
     pub fn marked_len(&self) -> usize {
         self.marked
+    }
+
+    /// How many elements are marked only in part.
+    pub fn marked_in_part_len(&self) -> usize {
+        self.in_part
     }
 
     /// Buckets, overflow buckets not counted: how many steps a full scan takes.
@@ -190,21 +202,44 @@ impl<E, S> Table<E, S> {
 
     /// Frees buckets from the end until `max` elements or empty buckets are gone; true when
     /// nothing is left. In between, this is a valid table of the rest.
-    pub fn clear_step(&mut self, max: usize) -> bool {
+    pub fn clear_step(&mut self, max: usize) -> bool
+    where
+        E: Keyed,
+    {
+        self.drain_step(max, &mut drop)
+    }
+
+    /// As [`Self::clear_step`], but hands the elements out.
+    pub fn drain_step(&mut self, max: usize, taken: &mut dyn FnMut(E)) -> bool
+    where
+        E: Keyed,
+    {
+        self.drain(max, E::marked_in_part, taken)
+    }
+
+    /// As [`Self::drain_step`], given what says whether a marked element is so in part.
+    fn drain(
+        &mut self,
+        max: usize,
+        is_in_part: impl Fn(&E) -> bool,
+        taken: &mut dyn FnMut(E),
+    ) -> bool {
         let mut budget = max.max(1);
         while self.buckets.count() > 0 && budget > 0 {
             let last = self.buckets.head(self.buckets.count() - 1);
-            let (mut gone, mut marked) = (0, 0);
+            let (mut gone, mut marked, mut in_part) = (0, 0, 0);
             // SAFETY: a live head, exclusively ours.
             unsafe {
                 bucket::drain(last, &mut self.overflows, |_, mark, element, _| {
                     gone += 1;
                     marked += usize::from(mark);
-                    drop(element);
+                    in_part += usize::from(mark && is_in_part(&element));
+                    taken(element);
                 });
             }
             self.len -= gone;
             self.marked -= marked;
+            self.in_part -= in_part;
             self.buckets.drop_last();
             budget = budget.saturating_sub(gone.max(1));
         }
@@ -218,13 +253,17 @@ impl<E, S> Table<E, S> {
     ///
     /// # Safety
     /// The place is occupied and in the chain of `head`, a live head of this table.
-    unsafe fn take(&mut self, head: Link<E>, place: &Place<E>) -> E {
+    unsafe fn take(&mut self, head: Link<E>, place: &Place<E>) -> E
+    where
+        E: Keyed,
+    {
         // SAFETY: as the caller promises.
-        unsafe {
-            self.marked -= usize::from(place.is_marked());
-            self.len -= 1;
-            bucket::take(head, place, &mut self.overflows)
-        }
+        let (marked, element) =
+            unsafe { (place.is_marked(), bucket::take(head, place, &mut self.overflows)) };
+        self.len -= 1;
+        self.marked -= usize::from(marked);
+        self.in_part -= usize::from(marked && element.marked_in_part());
+        element
     }
 
     /// Merges the last bucket back if the table has become too sparse. At most one merge per
@@ -256,7 +295,15 @@ impl<E: Keyed, S: BuildHasher> Table<E, S> {
     /// An empty table, which allocates nothing. Tables with the same hasher share their hashes.
     pub fn with_hasher(hasher: S) -> Self {
         const { bucket::Bucket::<E>::ONE_LINE };
-        Self { buckets: Buckets::new(), len: 0, marked: 0, overflows: 0, deepest: 0, hasher }
+        Self {
+            buckets: Buckets::new(),
+            len: 0,
+            marked: 0,
+            in_part: 0,
+            overflows: 0,
+            deepest: 0,
+            hasher,
+        }
     }
 
     /// The hash of a key, as all other calls want it.
@@ -295,12 +342,18 @@ impl<E: Keyed, S: BuildHasher> Table<E, S> {
 
     #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<(Link<E>, Place<E>)> {
+        self.find_where(hash, |element| element.key() == key)
+    }
+
+    /// As [`Self::find`], for whatever `is` holds.
+    #[inline(always)]
+    fn find_where(&self, hash: u64, is: impl FnMut(&E) -> bool) -> Option<(Link<E>, Place<E>)> {
         if self.buckets.count() == 0 {
             return None;
         }
         let head = self.buckets.head_of(hash);
         // SAFETY: a live head, only read.
-        let place = unsafe { bucket::find(head, Control::tag_of(hash), |e| e.key() == key) }?;
+        let place = unsafe { bucket::find(head, Control::tag_of(hash), is) }?;
         Some((head, place))
     }
 
@@ -316,12 +369,25 @@ impl<E: Keyed, S: BuildHasher> Table<E, S> {
         Some(unsafe { place.element() })
     }
 
+    /// Any element for which `is` holds, of those that may have this hash.
+    pub fn get_where(&self, hash: u64, is: impl FnMut(&E) -> bool) -> Option<&E> {
+        let (_, place) = self.find_where(hash, is)?;
+        // SAFETY: just found; the reference borrows the table.
+        Some(unsafe { place.element() })
+    }
+
+    /// As [`Self::get_where`], taking the element out.
+    pub fn remove_where(&mut self, hash: u64, is: impl FnMut(&E) -> bool) -> Option<E> {
+        let (head, place) = self.find_where(hash, is)?;
+        Some(Occupied::new(self, head, place).remove())
+    }
+
     /// The element, for changing, replacing or removing it. Its mark is brought up to date when
     /// the returned guard goes.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<Occupied<'_, E, S>> {
         let (head, place) = self.find(hash, key)?;
-        Some(Occupied { table: self, head, place })
+        Some(Occupied::new(self, head, place))
     }
 
     /// Changes an element in place; gives what `change` gives, or None if the key is absent.
@@ -343,6 +409,7 @@ impl<E: Keyed, S: BuildHasher> Table<E, S> {
             self.buckets.add();
         }
         let (head, marked) = (self.buckets.head_of(hash), element.marked());
+        self.in_part += usize::from(marked && element.marked_in_part());
         let tag = Control::tag_of(hash);
         // SAFETY: a live head, exclusively ours.
         let depth = unsafe { bucket::push(head, tag, marked, element, &mut self.overflows) };
@@ -465,7 +532,7 @@ impl<E: Keyed, S: BuildHasher> Table<E, S> {
 
 impl<E, S> Drop for Table<E, S> {
     fn drop(&mut self) {
-        self.clear_step(usize::MAX);
+        self.drain(usize::MAX, |_| false, &mut drop);
     }
 }
 
@@ -475,9 +542,18 @@ pub struct Occupied<'t, E: Keyed, S: BuildHasher> {
     table: &'t mut Table<E, S>,
     head: Link<E>,
     place: Place<E>,
+    was_in_part: bool,
 }
 
 impl<'t, E: Keyed, S: BuildHasher> Occupied<'t, E, S> {
+    /// The guard of an occupied place in the chain of `head`, a live head of `table`.
+    #[inline(always)]
+    fn new(table: &'t mut Table<E, S>, head: Link<E>, place: Place<E>) -> Self {
+        // SAFETY: occupied, and only read.
+        let was_in_part = unsafe { place.element() }.marked_in_part();
+        Self { table, head, place, was_in_part }
+    }
+
     /// The element for as long as the table is borrowed, for changes that leave its mark as it is.
     #[inline]
     pub fn into_mut(self) -> &'t mut E {
@@ -490,7 +566,7 @@ impl<'t, E: Keyed, S: BuildHasher> Occupied<'t, E, S> {
     #[inline]
     pub fn remove(self) -> E {
         let mut this = std::mem::ManuallyDrop::new(self);
-        let Self { table, head, place } = &mut *this;
+        let Self { table, head, place, .. } = &mut *this;
         // SAFETY: found in the chain of `head` in this exclusively borrowed table, and not used
         // again, as the guard's own drop does not run.
         let element = unsafe { table.take(*head, place) };
@@ -520,10 +596,12 @@ impl<E: Keyed, S: BuildHasher> DerefMut for Occupied<'_, E, S> {
 impl<E: Keyed, S: BuildHasher> Drop for Occupied<'_, E, S> {
     #[inline]
     fn drop(&mut self) {
-        let marked = self.marked();
+        let (marked, in_part) = (self.marked(), self.marked_in_part());
         // SAFETY: occupied, the table exclusively borrowed.
         let was = unsafe { self.place.set_mark(marked) };
-        self.table.marked = self.table.marked + usize::from(marked) - usize::from(was);
+        let (table, was_in_part) = (&mut *self.table, self.was_in_part);
+        table.marked = table.marked + usize::from(marked) - usize::from(was);
+        table.in_part = table.in_part + usize::from(in_part) - usize::from(was_in_part);
     }
 }
 

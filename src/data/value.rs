@@ -117,6 +117,39 @@ impl Object {
         }
     }
 
+    /// Frees about `max` elements; `true` when what is left goes with the object itself, in no
+    /// time. The object is of no other use from then on.
+    pub fn free_some(&mut self, max: usize) -> bool {
+        match self {
+            Object::List(list) => list.free_some(max),
+            Object::Set(set) => set.free_some(max),
+            Object::SortedSet(set) => set.free_some(max),
+            Object::Hash(hash) => hash.clear_step(max),
+            // It says whether there is more.
+            Object::Stream(stream) => !stream.free_some(max),
+        }
+    }
+
+    /// Whether parts of it expire by themselves.
+    pub fn has_expiring_parts(&self) -> bool {
+        matches!(self, Object::Hash(hash) if hash.has_expiries())
+    }
+
+    /// When the first of its parts expires, if any does.
+    pub fn next_part_expiry(&self) -> Option<i64> {
+        if let Object::Hash(hash) = self { hash.next_expiry() } else { None }
+    }
+
+    /// From when on all its parts have expired, unless one never does.
+    pub fn last_part_expiry(&self) -> Option<i64> {
+        if let Object::Hash(hash) = self { hash.last_expiry() } else { None }
+    }
+
+    /// Takes out up to `max` parts that have expired; how many.
+    pub fn purge_parts(&mut self, now: i64, max: usize) -> usize {
+        if let Object::Hash(hash) = self { hash.purge(now, max) } else { 0 }
+    }
+
     /// Elements, fields or entries: what freeing it costs.
     pub fn elements(&self) -> usize {
         match self {

@@ -13,8 +13,6 @@ const CONNS_ROUND: usize = 256;
 const HZ_MAX: u32 = 500;
 /// Longest piece of expiry work between two turns of the loop.
 const EXPIRE_SLICE: Duration = Duration::from_micros(500);
-/// Entries of flushed databases freed in one turn.
-const FREE_SLICE: usize = 512;
 
 /// Work of the background that is under way.
 #[derive(Debug, Default)]
@@ -51,7 +49,7 @@ impl Worker {
         if self.background.expire_more && !self.pause.keeps_expired() {
             self.expire_slice();
         }
-        self.more |= self.shard.keyspace.free_step(FREE_SLICE);
+        self.more |= self.shard.keyspace.free_piece();
     }
 
     /// The time between two rounds.

@@ -140,7 +140,7 @@ impl Worker {
                     let owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
                     owners.for_each(|owner| place.add(owner));
                 }
-                // The error comes in its place.
+                // The command answers an error.
                 (None, Err(_)) => place.here = true,
             },
         }

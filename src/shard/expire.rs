@@ -7,6 +7,9 @@
 //! falls slowly while it is below; and when the share is far above, a call does not end before it
 //! has fallen, one whole round is done, or the time that the caller gives is up.
 //!
+//! A hash with fields that have expired is met like an expired key, loses all of them in small
+//! steps, and stays.
+//!
 //! At the lowest pace, where entries with an expiry are rare, a call also ends after a fixed part
 //! of the buckets, so that a round takes at most [`CALLS_PER_ROUND`] calls.
 //!
@@ -27,6 +30,8 @@ const FAR_ABOVE: usize = 2;
 /// Percent of the pace to which one call can change it.
 const PACE_FALL: usize = 95;
 const PACE_RISE: usize = 150;
+/// Parts of a value to remove between two looks at the clock.
+const PARTS_STEP: usize = 256;
 /// Buckets between two looks at the clock.
 const BUCKETS_PER_CHECK: usize = 16;
 
@@ -104,13 +109,22 @@ impl Hand {
         let round = keyspace.dbs[db].buckets();
         let enough = (round / CALLS_PER_ROUND).max(BUCKETS_MIN);
         self.pace = self.pace.max(effort.pace_min);
-        let mut met = 0;
+        let (mut met, mut worn) = (0, Vec::new());
         for visited in 1..=round {
             if keyspace.dbs[db].marked_len() == 0 {
                 *self = Hand { position: self.position, ..Hand::default() };
                 return true;
             }
-            let (seen, expired) = keyspace.expire_bucket(db, &mut self.position, now);
+            let here = self.position;
+            let (seen, expired) = keyspace.expire_bucket(db, &mut self.position, now, &mut worn);
+            for key in worn.drain(..) {
+                while keyspace.keys(db, now, false).purge_parts(&key, PARTS_STEP) {
+                    if time_is_up() {
+                        self.position = here;
+                        return false;
+                    }
+                }
+            }
             met += seen;
             self.record(seen, expired);
             let far_enough =
@@ -144,27 +158,39 @@ impl Hand {
 }
 
 impl Keyspace {
-    /// Removes the expired keys of the bucket at `position` and moves on to the next one. Gives
-    /// how many keys with an expiry there were and how many of them went.
-    fn expire_bucket(&mut self, db: usize, position: &mut u64, now: i64) -> (usize, usize) {
+    /// Removes the expired keys of the bucket at `position` and moves on to the next one. Adds to
+    /// `worn` the keys of whose values parts have expired. Gives how many keys with an expiry
+    /// there were and how many of them went or are worn.
+    fn expire_bucket(
+        &mut self,
+        db: usize,
+        position: &mut u64,
+        now: i64,
+        worn: &mut Vec<Box<[u8]>>,
+    ) -> (usize, usize) {
         let (mut seen, mut expired) = (0, 0);
         let mut wanted = |entry: &crate::data::Entry| {
             seen += 1;
-            entry.expire_at().is_some_and(|at| now > at)
+            let expired = entry.is_expired(now);
+            if !expired && entry.has_expired_parts(now) {
+                worn.push(entry.key().into());
+            }
+            expired
         };
-        let watches = &mut self.watches;
+        let (watches, graveyard) = (&mut self.watches, &mut self.graveyard);
         let mut taken = |entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
                 watches.touch(db, entry.key());
             }
+            graveyard.bury(entry);
         };
         *position = self.dbs[db].extract_marked(*position, &mut wanted, &mut taken);
         if expired > 0 {
             self.stats.expired_keys.add(expired as u64);
             self.publish(db);
         }
-        (seen, expired)
+        (seen, expired + worn.len())
     }
 }
 

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   Keyspace ── dbs[0..16]: Table<Entry>, all with one hasher ── Keys: one database, one command
-//!            └─ flushed: tables on their way out, freed a bounded piece at a time
+//!            └─ graveyard: what is on its way out (free.rs)
 //! ```
 //!
-//! Invariants: an entry is marked in its table exactly while it has an expiry; `stats.per_db`
-//! has the lengths of the tables at the end of every command. An entry is expired from the first
-//! millisecond *after* its time on, and then no command sees it.
+//! Invariants: an entry is marked in its table exactly while it has an expiry, and marked in part
+//! while only parts of its value may have one; `stats.per_db` has the lengths of the tables at the
+//! end of every command. An entry is expired from the first millisecond *after* its time on, and
+//! then no command sees it.
 
 use super::access::Access;
+use super::free::Graveyard;
 use super::waited::Waited;
 use super::watch::Watches;
 use crate::clock;
@@ -39,7 +41,7 @@ const NO_MEMO: Memo = (0, 0, 0);
 /// All databases of one shard.
 pub struct Keyspace {
     pub(super) dbs: Vec<Table>,
-    flushed: Vec<Table>,
+    pub(super) graveyard: Graveyard,
     pub(super) hasher: ahash::RandomState,
     random: fastrand::Rng,
     memo: Memo,
@@ -62,7 +64,7 @@ impl Keyspace {
         let dbs = (0..stats.per_db.len()).map(empty).collect();
         Keyspace {
             dbs,
-            flushed: Vec::new(),
+            graveyard: Graveyard::new(stats.clone()),
             hasher,
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             memo: NO_MEMO,
@@ -112,19 +114,9 @@ impl Keyspace {
         Keys { space: self, memo, db, now, touch, looked: false }
     }
 
-    /// Frees up to `max` entries or empty buckets of flushed databases; whether some remain.
-    pub fn free_step(&mut self, max: usize) -> bool {
-        if let Some(table) = self.flushed.last_mut()
-            && table.clear_step(max)
-        {
-            self.flushed.pop();
-        }
-        !self.flushed.is_empty()
-    }
-
     /// Bytes of the tables of all databases, without their entries.
     pub fn table_memory(&self) -> usize {
-        self.dbs.iter().chain(&self.flushed).map(Table::memory).sum()
+        self.dbs.iter().map(Table::memory).sum::<usize>() + self.graveyard.table_memory()
     }
 
     /// Much has changed in a database: whoever waits there is to look.
@@ -137,7 +129,7 @@ impl Keyspace {
     pub(super) fn publish(&self, db: usize) {
         let (table, stats) = (&self.dbs[db], &self.stats.per_db[db]);
         stats.keys.set(table.len() as u64);
-        stats.expires.set(table.marked_len() as u64);
+        stats.expires.set((table.marked_len() - table.marked_in_part_len()) as u64);
     }
 }
 
@@ -176,6 +168,11 @@ impl Keys<'_> {
         self.space.dbs.len()
     }
 
+    /// How this shard hashes.
+    pub fn hasher(&self) -> &ahash::RandomState {
+        &self.space.hasher
+    }
+
     /// The same view of another database.
     pub fn in_db(&mut self, db: usize) -> Keys<'_> {
         Keys {
@@ -197,7 +194,7 @@ impl Keys<'_> {
         self.len() == 0
     }
 
-    /// How many of the keys have an expiry.
+    /// How many of the keys have an expiry, for themselves or for parts of their values.
     pub fn expiring_len(&self) -> usize {
         self.table().marked_len()
     }
@@ -268,7 +265,7 @@ impl Keys<'_> {
         self.touch_watched(key);
         self.ready(key);
         let (hash, now) = (self.hash(key), self.now);
-        let Keyspace { dbs, access, random, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, graveyard, .. } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
             let expire_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let mut entry = Entry::string(key, value, expire_at);
@@ -277,12 +274,13 @@ impl Keys<'_> {
             return self.space.publish(self.db);
         };
         let old = entry.expire_at();
-        let expired = old.is_some_and(|at| now > at);
+        let expired = entry.is_expired(now);
         let new = match expiry {
             Expiry::Clear => None,
             Expiry::Keep => old.filter(|_| !expired),
             Expiry::At(at) => Some(at),
         };
+        graveyard.bury_value(&mut entry);
         entry.assign(value, new);
         if expired {
             entry.set_access(access.fresh(now));
@@ -312,7 +310,8 @@ impl Keys<'_> {
         self.put(entry);
     }
 
-    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+    /// Takes a key out with all it has; [`Keys::remove`] is for those who do not want it.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.lend(key)?;
         self.touch_watched(key);
         self.ready(key);
@@ -333,8 +332,9 @@ impl Keys<'_> {
         let hash = self.hash(key);
         let entry = self.space.dbs[self.db].remove(hash, key)?;
         self.space.publish(self.db);
-        if entry.expire_at().is_some_and(|at| self.now > at) {
+        if entry.is_expired(self.now) {
             self.space.stats.expired_keys.add(1);
+            self.space.graveyard.bury(entry);
             self.touch_watched(key);
             return None;
         }
@@ -358,6 +358,31 @@ impl Keys<'_> {
         true
     }
 
+    /// To be called after parts of a value may have got expiries or lost the last one.
+    pub fn note_parts(&mut self, key: &[u8]) {
+        if let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) {
+            entry.note_parts();
+        }
+    }
+
+    /// Takes out parts of a value that have expired, up to `max`; whether some are left.
+    pub(super) fn purge_parts(&mut self, key: &[u8], max: usize) -> bool {
+        let now = self.now;
+        let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) else {
+            return false;
+        };
+        if !entry.has_expired_parts(now) {
+            return false;
+        }
+        let gone = entry.object_mut().map_or(0, |object| object.purge_parts(now, max));
+        entry.note_parts();
+        let more = entry.has_expired_parts(now);
+        drop(entry);
+        self.space.stats.expired_fields.add(gone as u64);
+        self.touch_watched(key);
+        more
+    }
+
     /// Records that the command changed `n` things; every change is counted, none twice.
     pub fn changed(&mut self, n: u64) {
         self.space.stats.changes.add(n);
@@ -375,7 +400,7 @@ impl Keys<'_> {
     }
 
     pub fn is_expired(&self, entry: &Entry) -> bool {
-        entry.expire_at().is_some_and(|at| self.now > at)
+        entry.is_expired(self.now)
     }
 
     /// Any key, all being equally likely; expired ones that turn up are removed.
@@ -404,17 +429,10 @@ impl Keys<'_> {
         let fresh = Table::with_hasher(self.space.hasher.clone());
         let old = std::mem::replace(&mut self.space.dbs[db], fresh);
         let keys = old.len();
-        if keys > 0 {
-            self.space.flushed.push(old);
-        }
+        self.space.graveyard.bury_table(old);
         self.space.changed_all(db);
         self.space.publish(db);
         keys
-    }
-
-    /// As [`Keyspace::free_step`].
-    pub fn free_step(&mut self, max: usize) -> bool {
-        self.space.free_step(max)
     }
 
     /// Each of two databases gets the keys of the other.
@@ -456,12 +474,14 @@ impl Keys<'_> {
     #[inline]
     fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        let Keyspace { dbs, access, random, stats, watches, waited, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, stats, watches, waited, graveyard, .. } =
+            &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
-        if let Some(entry) = found.take_if(|entry| entry.expire_at().is_some_and(|at| now > at)) {
-            entry.remove();
+        if let Some(entry) = found.take_if(|entry| entry.is_expired(now)) {
+            let gone = entry.remove();
             stats.per_db[db].keys.sub(1);
-            stats.per_db[db].expires.sub(1);
+            stats.per_db[db].expires.sub(u64::from(gone.expire_at().is_some()));
+            graveyard.bury(gone);
             stats.expired_keys.add(1);
             if let Some(watches) = watches {
                 watches.touch(db, key);
@@ -487,7 +507,8 @@ impl Keys<'_> {
         self.ready(entry.key());
         let hash = self.hash(entry.key());
         if let Some(mut old) = self.space.dbs[self.db].get_mut(hash, entry.key()) {
-            *old = entry;
+            let old = std::mem::replace(&mut *old, entry);
+            self.space.graveyard.bury(old);
         } else {
             self.add(hash, entry);
         }

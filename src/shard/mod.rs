@@ -6,6 +6,7 @@
 mod access;
 mod cx;
 mod expire;
+mod free;
 mod intents;
 mod keyspace;
 mod lend;
@@ -79,7 +80,7 @@ impl Default for Encodings {
     }
 }
 
-/// Entries of a flushed database that are freed between two looks at the clock.
+/// Elements and entries that are freed between two looks at the clock.
 const FREE_STEP: usize = 256;
 
 /// The state of one shard.
@@ -100,7 +101,7 @@ impl Shard {
     }
 
     /// What is to be done without being asked for, about ten times a second: expiry and freeing
-    /// what was flushed. `true` when the time was up before all was done: call again soon.
+    /// what is gone. `true` when the time was up before all was done: call again soon.
     pub fn cron(&mut self, now: i64, time_is_up: &mut dyn FnMut() -> bool) -> bool {
         let late = self.expire_cycle(now, time_is_up);
         let mut freeing = self.keyspace.free_step(FREE_STEP);

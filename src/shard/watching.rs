@@ -2,16 +2,20 @@
 //!
 //! A key that has expired when it is watched is removed first, so that its removal later is no
 //! change. A key that expires while it is watched has changed, whether it was removed meanwhile or
-//! not.
+//! not. The same holds for parts of a value, unless more have expired than can be removed at once:
+//! then the removal of the others is a change.
 
 use super::keyspace::{Keys, Keyspace};
+
+/// Expired parts of a value to remove when its key is watched.
+const PARTS_MAX: usize = 1000;
 
 impl Keyspace {
     /// Forgets what a client watches; whether any of it has changed.
     pub fn unwatch(&mut self, client: u64, now: i64) -> bool {
         let Some(watches) = &self.watches else { return false };
         for (db, key) in watches.of(client).to_vec() {
-            self.keys(db, now, false).peek(&key);
+            self.keys(db, now, false).purge_parts(&key, 1);
         }
         let Some(watches) = &mut self.watches else { return false };
         let dirty = watches.remove(client);
@@ -45,7 +49,7 @@ impl Keyspace {
 impl Keys<'_> {
     /// Has a client know whether `key` changes from now on.
     pub fn watch(&mut self, client: u64, key: &[u8]) {
-        self.peek(key);
+        self.purge_parts(key, PARTS_MAX);
         let db = self.db_index();
         self.space.watches.get_or_insert_default().add(client, db, key);
     }

@@ -9,6 +9,7 @@ mod command_table;
 mod connection;
 mod databases;
 mod expiry;
+mod hashes;
 mod keys;
 mod lists;
 mod options;

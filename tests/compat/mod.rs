@@ -13,11 +13,15 @@
 
 mod bitmaps;
 mod connection;
+mod field_expiry;
 mod generic;
 mod geo;
+mod hashes;
+mod hyperloglog;
 mod invalid;
 mod lists;
 mod run;
+mod sets;
 mod sorted_sets;
 mod streams;
 mod strings;
@@ -36,6 +40,9 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
         6 => lists::command(),
         4 => sorted_sets::command(mode),
         2 => geo::command(mode),
+        4 => sets::command(mode),
+        2 => hyperloglog::command(),
+        4 => hashes::command(mode),
         6 => generic::command(mode),
         2 => streams::command(),
         1 => connection::command(mode),
@@ -72,6 +79,19 @@ differential_tests! {
     geo_on_one_shard_resp3: geo::command, 1, Resp3, Mode::Stepwise, 1_000;
     geo_on_three_shards_resp2: geo::command, 3, Resp2, Mode::Stepwise, 1_000;
     geo_on_three_shards_resp3: geo::command, 3, Resp3, Mode::Stepwise, 1_000;
+    sets_on_one_shard_resp2: sets::command, 1, Resp2, Mode::Stepwise, 2_000;
+    sets_on_one_shard_resp3: sets::command, 1, Resp3, Mode::Stepwise, 2_000;
+    sets_on_three_shards_resp2: sets::command, 3, Resp2, Mode::Stepwise, 2_000;
+    sets_on_three_shards_resp3: sets::command, 3, Resp3, Mode::Stepwise, 2_000;
+    hyperloglog_on_one_shard_resp2: |_| hyperloglog::command(), 1, Resp2, Mode::Stepwise, 1_000;
+    hyperloglog_on_one_shard_resp3: |_| hyperloglog::command(), 1, Resp3, Mode::Stepwise, 1_000;
+    hyperloglog_on_three_shards_resp2: |_| hyperloglog::command(), 3, Resp2, Mode::Stepwise, 1_000;
+    hyperloglog_on_three_shards_resp3: |_| hyperloglog::command(), 3, Resp3, Mode::Stepwise, 1_000;
+    hashes_on_one_shard_resp2: hashes::command, 1, Resp2, Mode::Stepwise, 2_000;
+    hashes_on_one_shard_resp3: hashes::command, 1, Resp3, Mode::Stepwise, 2_000;
+    hashes_on_three_shards_resp2: hashes::command, 3, Resp2, Mode::Stepwise, 2_000;
+    hashes_on_three_shards_resp3: hashes::command, 3, Resp3, Mode::Stepwise, 2_000;
+    hashes_pipelined: hashes::command, 3, Resp2, Mode::Pipelined, 2_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;

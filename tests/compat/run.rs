@@ -44,6 +44,19 @@ pub fn differential_with(
     differential_programs(args, name, programs, shards, protocol, mode, count);
 }
 
+/// As [`differential`], on a pair that runs already.
+pub fn differential_on(
+    pair: &Pair,
+    name: &str,
+    commands: impl Fn(Mode) -> BoxedStrategy<Cmd>,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
+    let programs = proptest::collection::vec(commands(mode), 1..PROGRAM_MAX).boxed();
+    compare_programs(pair, name, programs, protocol, mode, count);
+}
+
 /// As [`differential_with`], of whole programs.
 #[allow(clippy::too_many_arguments)]
 pub fn differential_programs(
@@ -55,7 +68,17 @@ pub fn differential_programs(
     mode: Mode,
     count: u32,
 ) {
-    let pair = Pair::start(shards, args);
+    compare_programs(&Pair::start(shards, args), name, programs, protocol, mode, count);
+}
+
+fn compare_programs(
+    pair: &Pair,
+    name: &str,
+    programs: BoxedStrategy<Vec<Cmd>>,
+    protocol: Protocol,
+    mode: Mode,
+    count: u32,
+) {
     // A key that has expired goes when it is met, not at a moment of the server's own.
     for server in [&pair.redis, &pair.corelane] {
         assert_eq!(server.client().run("DEBUG SET-ACTIVE-EXPIRE 0").text(), "OK");
@@ -72,15 +95,15 @@ pub fn differential_programs(
         Mode::Pipelined => proptest::collection::vec(any::<usize>(), 0..6).boxed(),
     };
     let verdict = runner.run(&(programs, cuts), |(program, cuts)| {
-        run(&pair, protocol, mode, &program, &cuts)
+        run(pair, protocol, mode, &program, &cuts)
             .map_err(|d| TestCaseError::fail(format!("{} {d:?}", d.why)))
     });
     match verdict {
         Ok(()) => {}
         Err(TestError::Fail(_, (program, cuts))) => {
             // Once more, for the whole difference of the smallest program.
-            let text = match run(&pair, protocol, mode, &program, &cuts) {
-                Err(d) => report(&program, &d, shards),
+            let text = match run(pair, protocol, mode, &program, &cuts) {
+                Err(d) => report(&program, &d, pair.shards),
                 Ok(()) => format!("\n--- differs only at times: {program:#?}"),
             };
             panic!(

@@ -68,16 +68,24 @@ impl Both<'_> {
         if let Some(why) = fault(cmd, &chosen, &before, &after) {
             return Err(difference(step, &redis, &format!("{ours:?}"), why));
         }
-        if cmd.name() == "SPOP" && !after.is_empty() {
-            let mut repair = |name: &str, gone: Vec<Vec<u8>>| {
-                if !gone.is_empty() {
-                    let head = vec![name.as_bytes().to_vec(), cmd.0[1].clone()];
-                    self.corelane.call(&Cmd([head, gone].concat()));
-                }
-            };
-            repair("SADD", chosen);
-            repair("SREM", theirs);
+        if cmd.name() == "SPOP" {
+            self.even_out(&cmd.0[1], &chosen, &theirs, after.len());
         }
         Ok(redis)
+    }
+
+    /// Puts what only we have removed in the place of what only redis-server has removed, one by
+    /// one, so that the set keeps its size and with it its encoding.
+    fn even_out(&mut self, key: &[u8], ours: &[Vec<u8>], theirs: &[Vec<u8>], len: usize) {
+        let only = |these: &[Vec<u8>], those: &[Vec<u8>]| -> Vec<Vec<u8>> {
+            these.iter().filter(|member| !those.contains(member)).cloned().collect()
+        };
+        for (back, gone) in only(ours, theirs).iter().zip(&only(theirs, ours)) {
+            let add = Cmd::new([b"SADD", key, back]);
+            let remove = Cmd::new([b"SREM", key, gone]);
+            // A set without a member would be no key any more.
+            let steps = if len == 1 { [add, remove] } else { [remove, add] };
+            steps.iter().for_each(|step| assert_eq!(self.corelane.call(step), Reply::Int(1)));
+        }
     }
 }

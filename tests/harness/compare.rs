@@ -121,10 +121,9 @@ pub fn same(cmd: &Cmd, age: OracleAge, oracle: &Reply, subject: &Reply) -> Resul
         return verdict;
     }
     if age == OracleAge::Older && cmd.upper(1) == "ENCODING" {
-        // Small sets are packed since 7.2.
-        let packed = |r: &Reply| matches!(r, Reply::Bulk(name) if name == b"listpack");
-        let table = |r: &Reply| matches!(r, Reply::Bulk(name) if name == b"hashtable");
-        if table(oracle) && packed(subject) {
+        // Small sets are packed since 7.2, also integers that are left of others.
+        let is = |r: &Reply, encodings: &[&str]| matches!(r, Reply::Bulk(name) if encodings.iter().any(|e| e.as_bytes() == name));
+        if is(oracle, &["hashtable", "intset"]) && is(subject, &["listpack"]) {
             return Ok(());
         }
     }
@@ -211,7 +210,7 @@ fn loosely(cmd: &Cmd, oracle: &Reply, subject: &Reply) -> Option<Result<(), Stri
             }
             _ => None,
         },
-        _ => None,
+        _ => super::fields::loosely(cmd, oracle, subject),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod chance;
 pub mod client;
 pub mod compare;
+pub mod fields;
 pub mod pair;
 pub mod process;
 pub mod reply;

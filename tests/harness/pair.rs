@@ -2,6 +2,7 @@
 
 use super::chance::is_random;
 use super::compare::{OracleAge, ordered, same};
+use super::fields::is_of_fields;
 use super::process::is_stand_in;
 use super::script::{Cmd, parse_script};
 use super::{Client, Reply, Server};
@@ -43,8 +44,13 @@ pub struct Difference {
 
 impl Pair {
     pub fn start(shards: usize, args: &[&str]) -> Pair {
+        Pair::with_oracle(Server::redis_with(args), shards, args)
+    }
+
+    /// A Corelane with another server as the norm.
+    pub fn with_oracle(oracle: Server, shards: usize, args: &[&str]) -> Pair {
         let mut pair = Pair {
-            redis: Server::redis_with(args),
+            redis: oracle,
             corelane: Server::corelane_with(shards, args),
             shards,
             age: OracleAge::Current,
@@ -85,6 +91,9 @@ impl Both<'_> {
         }
         if let Some(verdict) = self.scored(step, cmd) {
             return verdict;
+        }
+        if is_of_fields(cmd) {
+            return self.fields(step, cmd);
         }
         let redis = self.redis.call(cmd);
         let corelane = match self.corelane.send(cmd).and_then(|()| self.corelane.recv()) {

@@ -58,6 +58,12 @@ impl Server {
         Server::start(Path::new(&binary), free_port(), &all, "redis")
     }
 
+    /// The Valkey named by `CORELANE_VALKEY`, 9.0 or later, for what redis-server 7 does not have.
+    pub fn valkey() -> Option<Server> {
+        let binary = std::env::var_os("CORELANE_VALKEY")?;
+        Some(Server::start(Path::new(&binary), free_port(), &[], "valkey"))
+    }
+
     fn start(binary: &Path, port: u16, args: &[String], name: &str) -> Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 //! whoever looks for marks in it.
 
 use crate::command::extended::Extended;
-use crate::data::hash::Hash;
+use crate::data::hash::FieldValue;
 use crate::data::packed::Element;
 use crate::data::{Object, ValueRef};
 use crate::shard::Keys;
@@ -69,21 +69,20 @@ impl<'a> Pattern<'a> {
         name.extend_from_slice(&self.text[..star]);
         name.extend_from_slice(element);
         name.extend_from_slice(&self.text[star + 1..end]);
+        let now = keys.now();
         let value = keys.get(name)?.value();
         match (value, self.arrow) {
             (ValueRef::Int(int), None) => Some(Element::Int(int)),
             (ValueRef::Bytes(bytes), None) => Some(Element::Bytes(bytes)),
             (ValueRef::Object(Object::Hash(hash)), Some(arrow)) => {
-                value_of_field(hash, &self.text[arrow + 2..])
+                match hash.get(&self.text[arrow + 2..], now)? {
+                    FieldValue::Int(int) => Some(Element::Int(int)),
+                    FieldValue::Bytes(bytes) => Some(Element::Bytes(bytes)),
+                }
             }
             _ => None,
         }
     }
-}
-
-/// The value of a hash's field.
-fn value_of_field<'h>(hash: &'h Hash, _field: &[u8]) -> Option<Element<'h>> {
-    match *hash {}
 }
 
 /// The number that something is sorted by, as `strtod` reads it: white space in front, hexadecimal

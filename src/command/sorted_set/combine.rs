@@ -46,7 +46,7 @@ impl<'k> Source<'k> {
         match self {
             Source::Missing => None,
             Source::Sorted(set) => set.score(member),
-            Source::Plain(set) => plain::contains(set, member).then_some(1.0),
+            Source::Plain(set) => set.contains(member).then_some(1.0),
         }
     }
 
@@ -71,30 +71,17 @@ impl Texts {
     fn of(source: Source) -> Texts {
         let mut texts = Texts::default();
         if let Source::Plain(set) = source {
-            plain::each(set, &mut |member| {
+            for member in set.iter() {
                 let start = texts.bytes.len();
-                texts.bytes.extend_from_slice(member);
+                member.with_text(|text| texts.bytes.extend_from_slice(text));
                 texts.members.push(start..texts.bytes.len());
-            });
+            }
         }
         texts
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.members.iter().map(|range| &self.bytes[range.clone()])
-    }
-}
-
-/// All that is asked of a plain set.
-mod plain {
-    use crate::data::set::Set;
-
-    pub fn contains(set: &Set, _member: &[u8]) -> bool {
-        match *set {}
-    }
-
-    pub fn each(set: &Set, _each: &mut dyn FnMut(&[u8])) {
-        match *set {}
     }
 }
 

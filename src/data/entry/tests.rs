@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::data::hash;
 
 fn text(entry: &Entry) -> Vec<u8> {
     match entry.value() {
@@ -18,6 +19,21 @@ fn sizes() {
     assert_eq!(Entry::string(key, b"12345", None).allocated(), 32);
     assert_eq!(Entry::string(key, b"", None).allocated(), 32);
     assert_eq!(Entry::string(key, &[b'x'; 4096], None).allocated(), 48 + 4096);
+}
+
+#[test]
+fn an_object_is_taken_out_of_its_entry() {
+    for expire_at in [None, Some(5)] {
+        let set = Box::new(Object::Set(crate::data::set::Set::packed()));
+        let mut entry = Entry::object(b"key", set, expire_at);
+        entry.set_access(7);
+        assert_eq!(entry.take_object().map(|object| object.kind()), Some(Type::Set));
+        assert!(entry.take_object().is_none());
+        assert_eq!((entry.key(), entry.expire_at(), entry.access()), (&b"key"[..], expire_at, 7));
+        assert_eq!(text(&entry), b"0");
+        entry.assign(b"value", expire_at);
+        assert_eq!(text(&entry), b"value");
+    }
 }
 
 #[test]
@@ -266,6 +282,40 @@ fn apply(entry: Entry, model: &mut Model, action: Action) -> Entry {
         Action::Copy => entry = entry.clone(),
     }
     entry
+}
+
+#[test]
+fn an_entry_goes_with_the_last_of_its_parts() {
+    let limits = hash::Limits { fields: 10, string: 10 };
+    let mut fields = hash::Hash::new();
+    let set = |fields: &mut hash::Hash, name: &[u8], lifetime| {
+        fields.set(name, hash::FieldValue::Int(1), lifetime, limits, 0);
+    };
+    set(&mut fields, b"a", hash::Lifetime::Until(5));
+    set(&mut fields, b"b", hash::Lifetime::Until(9));
+    let mut entry = Entry::object(b"key", Box::new(Object::Hash(fields)), None);
+    assert!(entry.marked() && entry.marked_in_part() && entry.expire_at().is_none());
+    assert!(!entry.has_expired_parts(5) && entry.has_expired_parts(6));
+    assert!(!entry.is_expired(9) && entry.is_expired(10));
+    let renamed = entry.copy_with_key(b"copy").with_key(b"renamed");
+    assert!(renamed.marked_in_part() && renamed.is_expired(10));
+    entry.set_expire(Some(7));
+    assert!(entry.marked() && !entry.marked_in_part());
+    assert!(!entry.is_expired(7) && entry.is_expired(8));
+    entry.set_expire(None);
+    assert!(entry.marked_in_part());
+    let Some(Object::Hash(fields)) = entry.object_mut() else { panic!("a hash") };
+    set(fields, b"c", hash::Lifetime::Endless);
+    assert!(!entry.is_expired(10));
+    assert_eq!(entry.object_mut().unwrap().purge_parts(10, 10), 2);
+    assert!(entry.marked());
+    entry.note_parts();
+    assert!(!entry.marked() && !entry.has_expired_parts(10));
+    let Some(Object::Hash(fields)) = entry.object_mut() else { panic!("a hash") };
+    set(fields, b"c", hash::Lifetime::Until(1));
+    entry.note_parts();
+    entry.assign(b"string", None);
+    assert!(!entry.marked());
 }
 
 proptest! {

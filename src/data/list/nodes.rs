@@ -27,6 +27,17 @@ impl Nodes {
         self.len
     }
 
+    /// Frees about `max` elements of a list that nobody will use again; `true` when none is left.
+    pub(super) fn free_some(&mut self, max: usize) -> bool {
+        let mut freed = 0;
+        while freed < max {
+            let Some(block) = self.blocks.pop_back() else { return true };
+            freed += block.len();
+            self.len -= block.len();
+        }
+        self.blocks.is_empty()
+    }
+
     pub(super) fn allocated(&self) -> usize {
         let blocks = self.blocks.iter().map(Packed::allocated).sum::<usize>();
         blocks + allocation_size(self.blocks.capacity() * size_of::<Packed>())

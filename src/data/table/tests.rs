@@ -193,6 +193,66 @@ fn marks_follow_their_elements() {
     assert!(seen.contains(&1) && !seen.contains(&3));
 }
 
+/// Marked in part if the number says so.
+struct Partial(Box<(u32, [u8; 4], u32)>);
+
+impl Keyed for Partial {
+    fn key(&self) -> &[u8] {
+        &self.0.1
+    }
+
+    fn address(&self) -> *const u8 {
+        self.0.1.as_ptr()
+    }
+
+    fn marked(&self) -> bool {
+        self.0.2 > 0
+    }
+
+    fn marked_in_part(&self) -> bool {
+        self.0.2 == 1
+    }
+}
+
+#[test]
+fn elements_marked_in_part_are_counted_apart() {
+    let mut table: Table<Partial, Weak> = Table::with_hasher(Weak(u64::MAX));
+    let make = |n: u32, mark| Partial(Box::new((n, n.to_be_bytes(), mark)));
+    let hash = |table: &Table<Partial, Weak>, n: u32| table.hash(&n.to_be_bytes());
+    for n in 0..900 {
+        table.insert(hash(&table, n), make(n, n % 3));
+    }
+    let counts = |table: &Table<Partial, Weak>| (table.marked_len(), table.marked_in_part_len());
+    assert_eq!(counts(&table), (600, 300));
+    for (n, mark) in [(0, 1), (1, 0), (2, 1), (4, 2), (5, 2), (6, 0)] {
+        table.update(hash(&table, n), &n.to_be_bytes(), |item| item.0.2 = mark);
+    }
+    assert_eq!(counts(&table), (600, 300));
+    table.insert_or_replace(hash(&table, 7), make(7, 0));
+    assert!(table.remove(hash(&table, 10), &10u32.to_be_bytes()).is_some());
+    assert_eq!(counts(&table), (598, 298));
+    let hash_11 = hash(&table, 11);
+    assert!(table.get_where(hash_11, |item| item.0.0 == 11 && item.0.2 == 2).is_some());
+    assert!(table.remove_where(hash_11, |item| item.0.0 == 12).is_none());
+    assert!(table.remove_where(hash_11, |item| item.0.0 == 11).is_some());
+    assert_eq!(counts(&table), (597, 298));
+    let mut position = 0;
+    loop {
+        let mut wanted = |item: &Partial| item.0.2 == 1 && item.0.0 < 450;
+        position = table.extract_marked(position, &mut wanted, &mut drop);
+        if position == 0 {
+            break;
+        }
+    }
+    let count = |mark| table.iter().filter(|item| item.0.2 == mark).count();
+    assert_eq!(counts(&table), (count(1) + count(2), count(1)));
+    while !table.clear_step(100) {
+        let count = table.iter().filter(|item| item.0.2 == 1).count();
+        assert_eq!(table.marked_in_part_len(), count);
+    }
+    assert_eq!(counts(&table), (0, 0));
+}
+
 #[test]
 fn extracts_the_marked_ones_that_are_wanted() {
     for bits in [u64::MAX, 0xff00_0000_0000_000f] {
