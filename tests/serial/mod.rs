@@ -26,6 +26,7 @@ pub mod history;
 mod model;
 mod observe;
 mod order;
+mod record;
 mod search;
 mod time;
 pub mod workload;

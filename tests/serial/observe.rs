@@ -280,6 +280,11 @@ impl Block<'_> {
                 self.remove(keys);
             }
             (Command::Keys, Some(Answer::Keys(found))) => {
+                // Of many keys, each look at all would tell little about too much.
+                const KEYS_MAX: usize = 256;
+                if self.all.names.len() > KEYS_MAX {
+                    return;
+                }
                 let names = self.all.names.iter().enumerate();
                 let own = names.filter(|(_, (db, _))| *db == self.db);
                 let own: Vec<(Place, Key)> = own.map(|(n, (_, key))| (n as Place, *key)).collect();

@@ -9,9 +9,10 @@ use super::conversation::Request;
 use super::history::{Action, History, NEVER, Operation, Outcome};
 use super::model::Model;
 use super::search::search;
-use super::workload::{ALL, Mix, Source, TRACED};
+use super::workload::{ALL, Keys, Mix, Source, TRACED};
 use super::{check_order, infer};
 use crate::harness::cases;
+use std::sync::Arc;
 
 const CLIENTS: u32 = 3;
 
@@ -30,7 +31,8 @@ struct Maker {
 /// A history of `length` operations and more, as a server would have it that is in order.
 fn make(seed: u64, mix: Mix, length: usize) -> History {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut source = Source { random: random.fork(), mix, keys: 4, first: 0, token: 1, step: 1 };
+    let keys = Arc::new(Keys::new(4, u32::MAX));
+    let mut source = Source { random: random.fork(), mix, keys, token: 1, step: 1 };
     let mut model = Model::new(CLIENTS as usize, 4, 4);
     let mut makers: Vec<Maker> =
         (0..CLIENTS).map(|n| Maker { watch: n, ..Maker::default() }).collect();
