@@ -120,12 +120,10 @@ impl History {
             for index in operations {
                 databases[index as usize] = db;
                 let operation = &self.operations[index as usize];
-                let selected = operation.commands().iter().filter_map(|command| match command {
-                    Command::Select(db) => Some(*db),
-                    _ => None,
-                });
-                if !operation.is_void() {
-                    db = selected.last().unwrap_or(db);
+                for command in operation.commands() {
+                    if let (Command::Select(other), false) = (command, operation.is_void()) {
+                        db = *other;
+                    }
                 }
             }
         }

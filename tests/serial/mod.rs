@@ -26,33 +26,52 @@ pub mod history;
 mod model;
 mod observe;
 mod order;
+mod record;
 mod search;
 mod time;
 pub mod workload;
 
 mod examples;
+mod soundness;
 
-pub use anomaly::{Anomaly, Kind};
+pub use anomaly::Anomaly;
 pub use history::History;
 
 use graph::{Edge, Graph};
 use order::Order;
-use search::{Budget, search};
+use search::search;
 
 /// What contradicts itself in a history, by values and times.
 pub fn check_order(history: &History) -> Vec<Anomaly> {
     infer(history).0
 }
 
-/// By both checkers: nothing is wrong, or what is. A search of more than `steps` steps for each
-/// operation is given up, and that is told as well.
+/// By both checkers: nothing is wrong, or what is. A search for which many times `steps` steps for each
+/// operation are not enough is given up, and that is told as well.
 pub fn check(history: &History, steps: usize) -> Vec<Anomaly> {
     let (mut anomalies, edges) = infer(history);
     if anomalies.is_empty() {
-        let steps = steps * history.operations.len();
-        anomalies.extend(search(history, &edges, Budget { steps }).err());
+        anomalies.extend(search(history, &edges, steps).err());
     }
     anomalies
+}
+
+/// The operations of a short history that is not in order, of which any one would put it in order if it
+/// had been answered otherwise. Where they meet is where to look.
+pub fn suspects(history: &mut History, steps: usize) -> Vec<u32> {
+    let mut found = Vec::new();
+    for index in 0..history.operations.len() {
+        let operation = &mut history.operations[index];
+        if operation.completed == history::NEVER {
+            continue;
+        }
+        let outcome = std::mem::replace(&mut operation.outcome, history::Outcome::Unknown);
+        if check(history, steps).is_empty() {
+            found.push(index as u32);
+        }
+        history.operations[index].outcome = outcome;
+    }
+    found
 }
 
 /// Contradictions, and the edges by values.

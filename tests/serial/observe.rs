@@ -258,10 +258,16 @@ impl Block<'_> {
                     self.all_exist(&[*key], true);
                 }
             }
-            (Command::MSetNx(pairs), _) => {
-                if answer.is_some() {
-                    self.all_exist(&command.keys(), false);
+            (Command::MSetNx(_), None) => {
+                // Whether it has written is not known, nor what came after in the same block.
+                for key in command.keys() {
+                    let place = self.place(key);
+                    self.all.tainted.insert(place);
                 }
+                command.tokens().into_iter().for_each(|(key, token)| self.set(key, token));
+            }
+            (Command::MSetNx(pairs), _) => {
+                self.all_exist(&command.keys(), false);
                 pairs.iter().for_each(|(k, t)| self.set(*k, *t));
             }
             (Command::Strlen(key), Some(Answer::Int(n))) => {
@@ -274,6 +280,11 @@ impl Block<'_> {
                 self.remove(keys);
             }
             (Command::Keys, Some(Answer::Keys(found))) => {
+                // Of many keys, each look at all would tell little about too much.
+                const KEYS_MAX: usize = 256;
+                if self.all.names.len() > KEYS_MAX {
+                    return;
+                }
                 let names = self.all.names.iter().enumerate();
                 let own = names.filter(|(_, (db, _))| *db == self.db);
                 let own: Vec<(Place, Key)> = own.map(|(n, (_, key))| (n as Place, *key)).collect();

@@ -56,6 +56,8 @@ pub struct Order<'h> {
     runs: Vec<Run>,
     spots: HashMap<Token, Spot, ahash::RandomState>,
     pub sites: Vec<Site>,
+    /// Which operations were answered, or have left what somebody has seen.
+    done: Vec<bool>,
     pub edges: Vec<Edge>,
     pub anomalies: Vec<Anomaly>,
 }
@@ -69,6 +71,7 @@ impl<'h> Order<'h> {
             runs: Vec::new(),
             spots: HashMap::default(),
             sites,
+            done: history.operations.iter().map(|op| op.completed != NEVER).collect(),
             edges: Vec::new(),
             anomalies: Vec::new(),
         };
@@ -102,9 +105,9 @@ impl<'h> Order<'h> {
         self.seen.tainted.contains(&place)
     }
 
-    /// Whether all that an operation did is known from its answers.
-    pub fn is_answered(&self, operation: u32) -> bool {
-        self.history.operations[operation as usize].completed != NEVER
+    /// Whether an operation has certainly been carried out.
+    pub fn is_done(&self, operation: u32) -> bool {
+        self.done[operation as usize]
     }
 
     fn fill_sites(&mut self) {
@@ -179,6 +182,7 @@ impl<'h> Order<'h> {
                 continue;
             };
             let both = [written.operation, view.operation];
+            self.done[written.operation as usize] = true;
             match written.fate {
                 Fate::Void => {
                     let what = format!("{name} holds {token} of what was never carried out");

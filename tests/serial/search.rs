@@ -51,23 +51,43 @@ struct Search<'h> {
     hash: u128,
     met: HashSet<u128, ahash::RandomState>,
     choices: Vec<Choice>,
+    /// Of what may be next, takes another one at times.
+    random: Option<fastrand::Rng>,
     /// The fewest operations that were left where nothing fitted, and what was next there.
     fewest: usize,
     stuck: String,
 }
 
-/// How many operations a search may try to place.
-pub struct Budget {
-    pub steps: usize,
+/// Attempts before a search is given up; each takes twice as many steps as the one before.
+const ATTEMPTS: u32 = 8;
+
+/// Searches; the edges must hold in every order. A search that takes long has most often made a wrong
+/// choice early, so after `steps` steps for each operation it starts again with other choices.
+pub fn search(history: &History, edges: &[Edge], steps: usize) -> Result<(), Anomaly> {
+    let mut steps = steps * history.operations.len();
+    let mut outcome = attempt(history, edges, steps, None);
+    for seed in 1..ATTEMPTS {
+        if !outcome.as_ref().is_err_and(|anomaly| anomaly.kind == Kind::Undecided) {
+            break;
+        }
+        steps *= 2;
+        outcome = attempt(history, edges, steps, Some(fastrand::Rng::with_seed(seed.into())));
+    }
+    outcome
 }
 
-/// Searches; the edges must hold in every order. Answers how many steps it took.
-pub fn search(history: &History, edges: &[Edge], budget: Budget) -> Result<usize, Anomaly> {
+fn attempt(
+    history: &History,
+    edges: &[Edge],
+    budget: usize,
+    random: Option<fastrand::Rng>,
+) -> Result<(), Anomaly> {
     let mut search = Search::new(history, edges);
+    search.random = random;
     let mut steps = 0;
     loop {
         if search.left == 0 {
-            return Ok(steps);
+            return Ok(());
         }
         let next = search.candidates();
         if !search.go_on(next, &mut steps) && !search.turn_back(&mut steps) {
@@ -76,7 +96,7 @@ pub fn search(history: &History, edges: &[Edge], budget: Budget) -> Result<usize
                 format!("of {all} operations, {} have no place.{}", search.fewest, search.stuck);
             return Err(Anomaly::new(Kind::NoOrder, text));
         }
-        if steps > budget.steps {
+        if steps > budget {
             let text = format!("given up after {steps} steps.{}", search.stuck);
             return Err(Anomaly::new(Kind::Undecided, text));
         }
@@ -125,6 +145,7 @@ impl<'h> Search<'h> {
             hash: 0,
             met: HashSet::default(),
             choices: Vec::new(),
+            random: None,
             fewest: usize::MAX,
             stuck: String::new(),
         }
@@ -135,7 +156,7 @@ impl<'h> Search<'h> {
     }
 
     /// The operations that may be next of all, the one that was over first in front.
-    fn candidates(&self) -> Vec<u32> {
+    fn candidates(&mut self) -> Vec<u32> {
         let fronts = || self.clients.iter().zip(&self.front);
         // A client's answers come in its order: none was over before its first one.
         let first = |(all, front): (&Vec<u32>, &usize)| all.get(*front).copied();
@@ -155,6 +176,11 @@ impl<'h> Search<'h> {
         // A WATCH before an EXEC that was carried out may as well be later.
         let late = |index: u32| self.watching[index as usize] == Watching::Late;
         candidates.sort_by_key(|index| (late(*index), over(*index)));
+        if let Some(random) = &mut self.random
+            && random.u8(0..4) == 0
+        {
+            random.shuffle(&mut candidates);
+        }
         candidates
     }
 
@@ -270,7 +296,8 @@ impl<'h> Search<'h> {
             if let Command::Select(other) = command {
                 db = *other;
             }
-            if !self.model.run(db, command, expected.map(|all| &all[n])) {
+            let answer = self.model.run(db, command);
+            if expected.is_some_and(|expected| expected[n] != answer) {
                 return false;
             }
         }

@@ -107,11 +107,13 @@ impl Order<'_> {
         let Some(source) = self.source(view) else { return };
         let (history, reader, place) = (self.history, view.operation, view.place);
         let at = |index: u32| &history.operations[index as usize];
-        if self.is_answered(source) {
+        if at(source).completed != NEVER {
             let from = writers.invoked_before(history, at(source).completed);
             let to = writers.invoked_before(history, at(reader).completed);
-            for later in writers.by_invoked[from.min(to)..to].iter().take(EDGES_MAX) {
-                self.edge(reader, *later, Why::OverwriteByTime, place);
+            let later = writers.by_invoked[from.min(to)..to].iter().filter(|n| self.is_done(**n));
+            let later: Vec<u32> = later.take(EDGES_MAX).copied().collect();
+            for later in later {
+                self.edge(reader, later, Why::OverwriteByTime, place);
             }
         }
         let from = writers.completed_before(history, at(source).invoked);
@@ -127,7 +129,9 @@ impl Order<'_> {
     fn absent(&mut self, view: &View, setters: &Timed, removers: &Timed) {
         let (history, reader, place) = (self.history, view.operation, view.place);
         if removers.by_invoked.is_empty() {
-            for first in self.beginners(place).into_iter().take(EDGES_MAX) {
+            let mut first = self.beginners(place);
+            first.retain(|first| self.is_done(*first));
+            for first in first.into_iter().take(EDGES_MAX) {
                 self.edge(reader, first, Why::Overwrite, place);
             }
         }

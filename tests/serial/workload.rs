@@ -3,6 +3,9 @@
 use super::command::{Command, Key, Token};
 use super::conversation::Request;
 use super::history::Action;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// How often each sort of request comes, against the others.
 #[derive(Debug, Clone, Copy)]
@@ -44,32 +47,77 @@ pub const ALL: Mix = Mix {
 /// Only what leaves values that tell who wrote what: an order can be read off long histories.
 pub const TRACED: Mix = Mix { carries: false, databases: 0, whole: 1, appends: 224, ..ALL };
 
+/// The keys in use: few, of which the first are wanted most. After so many writes one is
+/// retired and another takes its place, so that a long history is one of many short ones.
+pub struct Keys {
+    in_use: Vec<(AtomicU32, AtomicU32)>,
+    next: AtomicU32,
+    writes_max: u32,
+}
+
+impl Keys {
+    pub fn new(count: u32, writes_max: u32) -> Keys {
+        let in_use = (0..count).map(|key| (AtomicU32::new(key), AtomicU32::new(0))).collect();
+        Keys { in_use, next: AtomicU32::new(count), writes_max }
+    }
+
+    pub fn in_use(&self) -> Vec<Key> {
+        self.in_use.iter().map(|(key, _)| key.load(Relaxed)).collect()
+    }
+
+    fn key(&self, place: usize) -> Key {
+        self.in_use[place].0.load(Relaxed)
+    }
+
+    /// Counts a write of a key in a place.
+    fn count(&self, place: usize) {
+        let (key, writes) = &self.in_use[place];
+        // Who counts the last one makes the change.
+        if writes.fetch_add(1, Relaxed) + 1 == self.writes_max {
+            key.store(self.next.fetch_add(1, Relaxed), Relaxed);
+            writes.store(0, Relaxed);
+        }
+    }
+}
+
 /// What a client's next requests are drawn from.
 pub struct Source {
     pub random: fastrand::Rng,
     pub mix: Mix,
-    /// The keys that are in use, from `first` on; the first are wanted most.
-    pub keys: u32,
-    pub first: Key,
+    pub keys: Arc<Keys>,
     /// The tokens that this source hands out: its next one, and the step to the one after.
     pub token: Token,
     pub step: Token,
 }
 
 impl Source {
-    fn key(&mut self) -> Key {
+    fn place(&mut self) -> usize {
         // Zipf's law with exponent 1, near enough: the logarithm is spread evenly.
-        let n = f64::from(self.keys + 1).powf(self.random.f64()) as u32 - 1;
-        self.first + n.min(self.keys - 1)
+        let count = self.keys.in_use.len();
+        let n = ((count + 1) as f64).powf(self.random.f64()) as usize - 1;
+        n.min(count - 1)
     }
 
-    /// Up to four different keys.
+    fn key(&mut self) -> Key {
+        let place = self.place();
+        self.keys.key(place)
+    }
+
+    /// A key that will be written.
+    fn target(&mut self) -> Key {
+        let place = self.place();
+        let key = self.keys.key(place);
+        self.keys.count(place);
+        key
+    }
+
+    /// Two to four different keys.
     fn some_keys(&mut self, least: usize) -> Vec<Key> {
         let mut keys: Vec<Key> = (0..self.random.usize(2..=4)).map(|_| self.key()).collect();
         keys.sort_unstable();
         keys.dedup();
-        while keys.len() < least.min(self.keys as usize) {
-            let key = self.first + self.random.u32(..self.keys);
+        while keys.len() < least {
+            let key = self.keys.key(self.random.usize(..self.keys.in_use.len()));
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -98,9 +146,11 @@ impl Source {
                 2 => Command::Del(vec![key]),
                 _ => Command::GetDel(key),
             },
-            _ if self.random.u8(..) < self.mix.appends => Command::Append(key, self.token()),
-            5..=7 => Command::SetGet(key, self.token()),
-            _ => Command::Set(key, self.token()),
+            _ if self.random.u8(..) < self.mix.appends => {
+                Command::Append(self.target(), self.token())
+            }
+            5..=7 => Command::SetGet(self.target(), self.token()),
+            _ => Command::Set(self.target(), self.token()),
         }
     }
 
