@@ -190,7 +190,7 @@ fn geoadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         at += 1;
     }
     let triples = args.from(at);
-    if triples.len() % 3 != 0 || triples.len() == 0 || (conditions.nx && conditions.xx) {
+    if !triples.len().is_multiple_of(3) || triples.len() == 0 || (conditions.nx && conditions.xx) {
         return Err(CmdError::SYNTAX);
     }
     // All places are read before anything changes.

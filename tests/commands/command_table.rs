@@ -15,6 +15,10 @@ const CHANGED: &[(&str, &str)] = &[
     ("brpop", "flags"),
     ("blmove", "flags"),
     ("brpoplpush", "flags"),
+    ("zrank", "arity"),
+    ("zrevrank", "arity"),
+    ("bzpopmin", "flags"),
+    ("bzpopmax", "flags"),
 ];
 
 #[test]

@@ -42,11 +42,14 @@ fn number(text: &[u8]) -> Option<f64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// A member with the text of its score, if it was asked for.
+type Scored = (Vec<u8>, Option<Vec<u8>>);
+
 type Elements = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Members with the texts of their scores, in whatever form they were answered; the members as
 /// often as they were answered.
-fn elements(reply: &Reply, scored: bool) -> Option<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+fn elements(reply: &Reply, scored: bool) -> Option<Vec<Scored>> {
     let text = |reply: &Reply| match reply {
         Reply::Bulk(text) => Some(text.clone()),
         Reply::Double(text) => Some(text.clone().into_bytes()),
@@ -76,6 +79,9 @@ impl Both<'_> {
                 Some(self.whole_zscan(step, cmd))
             }
             "ZRANDMEMBER" if cmd.0.len() > 1 => Some(self.random_members(step, cmd)),
+            "ZRANK" | "ZREVRANK" if cmd.0.len() > 3 && self.pair.age == OracleAge::Older => {
+                Some(self.rank_with_score(step, cmd))
+            }
             _ => None,
         }
     }
@@ -114,6 +120,28 @@ impl Both<'_> {
                 let shown = format!("{found:?} and not {theirs:?}");
                 Err(difference(step, &redis, &shown, "not the same members and scores"))
             }
+        }
+    }
+
+    /// WITHSCORE came with 7.2: the older oracle is asked for rank and score one by one.
+    fn rank_with_score(&mut self, step: usize, cmd: &Cmd) -> Result<Reply, Difference> {
+        let ours = self.corelane.call(cmd);
+        let expected = match (cmd.0.len(), cmd.upper(3).as_str()) {
+            (5.., _) => self.redis.call(cmd),
+            (_, "WITHSCORE") => {
+                let rank = self.redis.call(&Cmd(cmd.0[..3].to_vec()));
+                let score = Cmd(vec![b"ZSCORE".to_vec(), cmd.0[1].clone(), cmd.0[2].clone()]);
+                match rank {
+                    Reply::Int(_) => Reply::Array(vec![rank, self.redis.call(&score)]),
+                    Reply::NilBulk => Reply::NilArray,
+                    other => other,
+                }
+            }
+            _ => Reply::Error(b"ERR syntax error".to_vec()),
+        };
+        match same_numbers(&expected, &ours) {
+            true => Ok(expected),
+            false => Err(difference(step, &expected, &format!("{ours:?}"), "the replies differ")),
         }
     }
 

@@ -37,9 +37,6 @@ pub enum Kind {
     NoOrder,
     /// The search for an order was given up.
     Undecided,
-    /// Of a queue: an element that came twice, never or in the wrong order, or a client that was
-    /// left to wait.
-    Queue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

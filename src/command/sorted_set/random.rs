@@ -8,6 +8,12 @@ use crate::resp::Args;
 use crate::shard::Cx;
 
 const TOO_MANY: CmdError = CmdError::fixed("ERR value is out of range");
+/// Longest reply that a negative count may ask for, which is as long as the count says and not as
+/// long as the set: bytes, at the least that the members take.
+const REPLY_MAX: u64 = 1 << 30;
+/// `$0`, two line ends; with a score another `$1`, a digit and two line ends.
+const REPLY_PER_MEMBER: u64 = 6;
+const REPLY_PER_SCORE: u64 = 7;
 
 pub fn zrandmember(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let Some(count) = args.get(2) else { return one(cx, args.at(1)) };
@@ -33,6 +39,14 @@ pub fn zrandmember(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     };
     let many = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if count < 0 {
+        let shortest = match many as u64 > REPLY_MAX / 1024 {
+            true => set.iter().map(|(member, _)| member.len()).min().unwrap_or(0) as u64,
+            false => 0,
+        };
+        let each = REPLY_PER_MEMBER + shortest + if with_scores { REPLY_PER_SCORE } else { 0 };
+        if (many as u64).saturating_mul(each) > REPLY_MAX {
+            return Err(TOO_MANY);
+        }
         let elements = (0..many).map(|_| any(set, random));
         write_elements(out, elements, with_scores);
     } else if many >= set.len() {

@@ -51,7 +51,7 @@ impl Conditions {
         if self.nx && self.xx {
             return Err(NX_AND_XX);
         }
-        if (self.gt && self.nx) || (self.lt && self.nx) || (self.gt && self.lt) {
+        if [self.nx, self.gt, self.lt].iter().filter(|set| **set).count() > 1 {
             return Err(GT_LT_NX);
         }
         if self.incr && pairs > 1 { Err(ONE_INCREMENT) } else { Ok(()) }

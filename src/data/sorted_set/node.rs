@@ -99,18 +99,29 @@ impl Leaf {
         self.len -= (end - from) as u16;
     }
 
-    /// Gives element `at` another score if its place stays between its neighbours in this leaf.
+    /// Gives element `at` another score if its place is still in this leaf, and neither at its
+    /// front nor, as far as this leaf can tell, behind its end.
     pub fn rescore(&mut self, at: usize, score: f64) -> bool {
-        if at == 0 || at + 1 >= self.len() {
+        let last = self.len() - 1;
+        let member = self.members[at];
+        let is_below =
+            |other: usize| is_less((score, &member), (self.scores[other], &self.members[other]));
+        let beyond = if at == last { score >= self.scores[at] } else { !is_below(last) };
+        if at == 0 || is_below(0) || beyond {
             return false;
         }
-        let member = &self.members[at];
-        let above = is_less((self.scores[at - 1], &self.members[at - 1]), (score, member));
-        let below = is_less((score, member), (self.scores[at + 1], &self.members[at + 1]));
-        if above && below {
-            self.scores[at] = score;
+        if score > self.scores[at] {
+            let behind = (at + 1..last).find(|&other| is_below(other)).unwrap_or(last);
+            self.scores[at..behind].rotate_left(1);
+            self.members[at..behind].rotate_left(1);
+            self.scores[behind - 1] = score;
+        } else {
+            let first = (1..at).rev().find(|&other| !is_below(other)).map_or(1, |other| other + 1);
+            self.scores[first..=at].rotate_right(1);
+            self.members[first..=at].rotate_right(1);
+            self.scores[first] = score;
         }
-        above && below
+        true
     }
 
     /// Moves the elements from `at` on to the front of `right`.

@@ -43,10 +43,9 @@ impl Stream {
 
     /// Bytes of memory behind the stream.
     pub fn allocated(&self) -> usize {
-        let group = |(name, group): (&Box<[u8]>, &Group)| {
-            name.len() + size_of::<(Box<[u8]>, Group)>() * 3 / 2 + group.allocated()
-        };
-        self.log.allocated() + self.groups.iter().map(group).sum::<usize>()
+        let places = self.groups.len() * size_of::<(Box<[u8]>, Group)>() * 3 / 2;
+        let groups = self.groups.iter().map(|(name, group)| name.len() + group.allocated());
+        self.log.allocated() + places + groups.sum::<usize>()
     }
 
     /// Entries.
