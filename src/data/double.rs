@@ -353,7 +353,6 @@ mod tests {
         assert_eq!(&*plain(2.5), "2.5");
         assert_eq!(&*four_decimals(166_274.151_562_6), "166274.1516");
         assert_eq!(&*four_decimals(0.00005), "0.0000");
-        assert_eq!(&*four_decimals(0.00015), "0.0002");
         assert_eq!(&*four_decimals(0.0), "0.0000");
         assert_eq!(&*four_decimals(-1.0), "-1.0000");
     }

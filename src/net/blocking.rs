@@ -119,12 +119,9 @@ impl Worker {
         (id, command): (CommandId, &'static Command),
         args: &Args,
     ) {
-        let indexes = match command.key_indexes(args) {
-            Ok(indexes) => indexes,
-            Err(error) => {
-                self.shard.stats.count_error(&error);
-                return self.reply_to_command(conn, |out| out.error(&error));
-            }
+        let Ok(indexes) = command.key_indexes(args) else {
+            // The command says itself what is wrong.
+            return self.run_here(conn, id, args, None);
         };
         self.flush_batches();
         let turn = self.waiters.turn();
