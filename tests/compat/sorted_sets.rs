@@ -230,7 +230,8 @@ fn popping(mode: Mode) -> BoxedStrategy<Cmd> {
     let timeout = || {
         prop_oneof![
             12 => one_of(&["0.001", "0.002", "1e-3", "0x1p-10"]),
-            1 => one_of(&["-1", "x", "", "nan", "inf", "1e300", "9223372036854775"]),
+            // Too large a one gets another error since 7.2.
+            1 => one_of(&["-1", "x", "", "nan"]),
         ]
         .boxed()
     };

@@ -279,19 +279,7 @@ impl Block<'_> {
                 self.count_present(keys, answer);
                 self.remove(keys);
             }
-            (Command::Keys, Some(Answer::Keys(found))) => {
-                // Of many keys, each look at all would tell little about too much.
-                const KEYS_MAX: usize = 256;
-                if self.all.names.len() > KEYS_MAX {
-                    return;
-                }
-                let names = self.all.names.iter().enumerate();
-                let own = names.filter(|(_, (db, _))| *db == self.db);
-                let own: Vec<(Place, Key)> = own.map(|(n, (_, key))| (n as Place, *key)).collect();
-                for (place, key) in own {
-                    self.exists(place, found.binary_search(&key).is_ok());
-                }
-            }
+            (Command::Keys, Some(Answer::Keys(found))) => self.present(found),
             (Command::Rename(..) | Command::RenameNx(..) | Command::Copy(..), _) => {
                 for key in command.keys() {
                     let place = self.place(key);
@@ -304,6 +292,21 @@ impl Block<'_> {
             // All places are tainted when databases are swapped; what DBSIZE and answers that are not
             // known tell is not used here.
             (Command::SwapDb(..) | Command::DbSize | Command::Keys | Command::Strlen(_), _) => {}
+        }
+    }
+
+    /// Which keys KEYS has found, and so which not.
+    fn present(&mut self, found: &[Key]) {
+        // Of many keys, each look at all would tell little about too much.
+        const KEYS_MAX: usize = 256;
+        if self.all.names.len() > KEYS_MAX {
+            return;
+        }
+        let names = self.all.names.iter().enumerate();
+        let own = names.filter(|(_, (db, _))| *db == self.db);
+        let own: Vec<(Place, Key)> = own.map(|(n, (_, key))| (n as Place, *key)).collect();
+        for (place, key) in own {
+            self.exists(place, found.binary_search(&key).is_ok());
         }
     }
 
