@@ -12,5 +12,6 @@ mod keys;
 mod options;
 mod scan;
 mod server;
+mod streams;
 mod strings;
 mod transactions;

@@ -65,7 +65,7 @@ impl<'a> Request<'a> {
                 };
                 at += 2;
             } else if args.is(at, "STREAMS") && more > 0 {
-                if more % 2 != 0 {
+                if !more.is_multiple_of(2) {
                     return Err(unbalanced(cx.name, if of_group { '>' } else { '$' }));
                 }
                 request.keys = at + 1..at + 1 + more / 2;

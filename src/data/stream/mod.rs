@@ -44,10 +44,10 @@ impl Stream {
 
     /// Bytes of memory behind the stream.
     pub fn allocated(&self) -> usize {
-        let group = |(name, group): (&Box<[u8]>, &Group)| {
+        let group = |(name, group): (&[u8], &Group)| {
             name.len() + size_of::<(Box<[u8]>, Group)>() * 3 / 2 + group.allocated()
         };
-        self.log.allocated() + self.groups.iter().map(group).sum::<usize>()
+        self.log.allocated() + self.groups().map(group).sum::<usize>()
     }
 
     /// Entries.
