@@ -16,5 +16,6 @@ mod options;
 mod scan;
 mod server;
 mod sets;
+mod streams;
 mod strings;
 mod transactions;

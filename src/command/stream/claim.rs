@@ -56,14 +56,12 @@ pub fn xpending(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn write_summary(out: &mut Encoder, group: &Group) {
     out.array(4);
     out.int(group.pending_len() as i64);
-    let mut all = group.pending(Id::MIN..=Id::MAX);
-    let Some((first, _)) = all.next() else {
+    let Some((first, last)) = group.pending_ends() else {
         out.null();
         out.null();
         out.null_array();
         return;
     };
-    let last = all.next_back().map_or(first, |(last, _)| last);
     id::write(out, first);
     id::write(out, last);
     let busy = || group.consumers().filter(|consumer| consumer.pending_len() > 0);

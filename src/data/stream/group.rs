@@ -10,8 +10,9 @@
 //! the one that its [`Pending`] names. The entry itself may be gone from the stream.
 
 use super::id::Id;
+use super::id_map::IdMap;
 use super::log::Log;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// A consumer's number, as long as it exists.
@@ -34,7 +35,7 @@ pub struct Consumer {
     pub seen_at: i64,
     /// When it got or claimed an entry last.
     pub active_at: Option<i64>,
-    pending: BTreeSet<Id>,
+    pending: IdMap<()>,
 }
 
 impl Consumer {
@@ -49,8 +50,7 @@ impl Consumer {
 
     /// The entries that it has not acknowledged.
     pub fn pending(&self, range: RangeInclusive<Id>) -> impl Iterator<Item = Id> {
-        let range = if range.is_empty() { Id::MIN..=Id::MIN } else { range };
-        self.pending.range(range).copied()
+        self.pending.range(range).map(|(id, ())| id)
     }
 }
 
@@ -60,7 +60,7 @@ pub struct Group {
     pub last_id: Id,
     /// How many entries of all that were ever added it has read; `None` if that is not known.
     pub entries_read: Option<i64>,
-    pending: BTreeMap<Id, Pending>,
+    pending: IdMap<Pending>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     consumers: Vec<Option<Consumer>>,
     /// Numbers that are free again.
@@ -72,7 +72,7 @@ impl Group {
         Group {
             last_id,
             entries_read,
-            pending: BTreeMap::new(),
+            pending: IdMap::default(),
             names: BTreeMap::new(),
             consumers: Vec::new(),
             free: Vec::new(),
@@ -95,7 +95,7 @@ impl Group {
             name: name.clone(),
             seen_at: now,
             active_at: None,
-            pending: BTreeSet::new(),
+            pending: IdMap::default(),
         };
         let id = self.free.pop().unwrap_or_else(|| {
             self.consumers.push(None);
@@ -124,7 +124,7 @@ impl Group {
         let id = self.names.remove(name)?;
         let consumer = self.consumers[id.0 as usize].take()?;
         self.free.push(id);
-        for id in &consumer.pending {
+        for id in consumer.pending(Id::MIN..=Id::MAX) {
             self.pending.remove(id);
         }
         Some(consumer.pending.len())
@@ -136,23 +136,24 @@ impl Group {
     }
 
     /// The entries that are not acknowledged.
-    pub fn pending(
-        &self,
-        range: RangeInclusive<Id>,
-    ) -> impl DoubleEndedIterator<Item = (Id, Pending)> {
-        let range = if range.is_empty() { Id::MIN..=Id::MIN } else { range };
-        self.pending.range(range).map(|(id, pending)| (*id, *pending))
+    pub fn pending(&self, range: RangeInclusive<Id>) -> impl Iterator<Item = (Id, Pending)> {
+        self.pending.range(range)
+    }
+
+    /// The first and the last of the entries that are not acknowledged.
+    pub fn pending_ends(&self) -> Option<(Id, Id)> {
+        self.pending.ends()
     }
 
     /// What is known of an entry that is not acknowledged.
     #[inline]
     pub fn pending_of(&self, id: Id) -> Option<&Pending> {
-        self.pending.get(&id)
+        self.pending.get(id)
     }
 
     /// As [`Group::pending_of`], to be changed; but not the consumer, see [`Group::assign`].
     pub fn pending_mut(&mut self, id: Id) -> Option<&mut Pending> {
-        self.pending.get_mut(&id)
+        self.pending.get_mut(id)
     }
 
     /// Makes an entry a pending one of `consumer`, whoever had it before.
@@ -161,18 +162,18 @@ impl Group {
         match self.pending.insert(id, pending) {
             Some(old) if old.consumer == pending.consumer => return,
             Some(old) => {
-                self.consumer_mut(old.consumer).pending.remove(&id);
+                self.consumer_mut(old.consumer).pending.remove(id);
             }
             None => {}
         }
-        self.consumer_mut(pending.consumer).pending.insert(id);
+        self.consumer_mut(pending.consumer).pending.insert(id, ());
     }
 
     /// An entry is no longer pending; `false` if it was not.
     #[inline]
     pub fn acknowledge(&mut self, id: Id) -> bool {
-        let Some(pending) = self.pending.remove(&id) else { return false };
-        self.consumer_mut(pending.consumer).pending.remove(&id)
+        let Some(pending) = self.pending.remove(id) else { return false };
+        self.consumer_mut(pending.consumer).pending.remove(id).is_some()
     }
 
     /// An entry of `log`, the next one behind those read so far, is delivered as new.
@@ -200,25 +201,30 @@ impl Group {
 
     /// Bytes of memory behind the group, roughly: a B-tree's nodes are about two thirds full.
     pub fn allocated(&self) -> usize {
-        let names: usize = self.names.keys().map(|name| 2 * name.len()).sum();
-        let pending = size_of::<(Id, Pending)>() + size_of::<Id>();
-        names
-            + (self.pending.len() * pending
-                + self.names.len() * size_of::<(Box<[u8]>, ConsumerId)>())
-                * 3
-                / 2
+        let of_consumers: usize = self
+            .consumers()
+            .map(|consumer| 2 * consumer.name.len() + consumer.pending.allocated())
+            .sum();
+        of_consumers
+            + self.pending.allocated()
+            + self.names.len() * size_of::<(Box<[u8]>, ConsumerId)>() * 3 / 2
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
     }
 
-    /// Frees up to `max` pending entries and consumers; whether there are more. What is left is not
-    /// consistent.
-    pub fn free_some(&mut self, max: usize) -> bool {
-        for _ in 0..max {
-            if let Some((_, pending)) = self.pending.pop_first() {
-                self.consumer_mut(pending.consumer).pending.pop_first();
-            } else if self.names.pop_first().is_none() {
+    /// Frees chunks of pending entries and consumers, each at the cost of one; whether nothing is
+    /// left. Only to be dropped then.
+    pub fn free_some(&mut self, budget: &mut usize) -> bool {
+        if !self.pending.free_some(budget) {
+            return false;
+        }
+        while let Some(consumer) = self.consumers.last_mut() {
+            let freed = consumer.as_mut().is_none_or(|consumer| consumer.pending.free_some(budget));
+            if !freed || *budget == 0 {
                 return false;
             }
+            *budget -= 1;
+            self.consumers.pop();
+            self.names.pop_first();
         }
         true
     }

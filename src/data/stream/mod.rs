@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Stream ── log:    nodes of packed entries in the order of their ids      log.rs, node.rs
-//!          └─ groups: name -> how far it has read, consumers, pending entries     group.rs
+//!          └─ groups: name -> how far it has read, consumers, pending entries   group.rs, id_map.rs
 //! ```
 //!
 //! An entry takes its values, one byte for the length of each, and some five bytes more: ids are
@@ -15,6 +15,7 @@
 
 mod group;
 mod id;
+mod id_map;
 mod log;
 mod node;
 mod packed;
@@ -83,17 +84,16 @@ impl Stream {
         self.groups.remove(name)
     }
 
-    /// Frees up to `max` nodes and pending entries of a stream that nobody will use again; whether
-    /// there are more.
-    pub fn free_some(&mut self, mut max: usize) -> bool {
+    /// Frees up to `max` nodes, consumers, and chunks of pending entries, of a stream that nobody
+    /// will use again; whether there are more.
+    pub fn free_some(&mut self, max: usize) -> bool {
+        let mut budget = max;
         while let Some(mut group) = self.groups.first_entry() {
-            let before = group.get().pending_len();
-            if group.get_mut().free_some(max) {
+            if !group.get_mut().free_some(&mut budget) {
                 return true;
             }
-            max -= before;
             group.remove();
         }
-        self.log.free_some(max)
+        self.log.free_some(budget)
     }
 }
