@@ -308,7 +308,8 @@ impl Entry {
     #[inline]
     pub fn is_expired(&self, now: i64) -> bool {
         self.header().bits & (EXPIRES | PARTS) != 0
-            && (self.expire_at().is_some_and(|at| now > at) || self.has_lost_its_parts(now))
+            && (self.expire_at().is_some_and(|at| now > at)
+                || self.has(PARTS) && self.has_lost_its_parts(now))
     }
 
     #[cold]
