@@ -248,13 +248,15 @@ fn check(hash: &Hash, model: &Model, now: i64) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 1000 },
+        cases: if cfg!(miri) { 2 } else { 1000 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn behaves_like_a_map(steps in proptest::collection::vec(step(), 1..120)) {
+    fn behaves_like_a_map(
+        steps in proptest::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 120 }),
+    ) {
         let (mut hash, mut model, mut now) = (Hash::new(), Model::new(), 0);
         for step in steps {
             apply(&mut hash, &mut model, &mut now, step);
