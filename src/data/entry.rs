@@ -7,7 +7,7 @@
 //!   |        |        | (embedded) u16  | length | 24 bits                  |
 //!   +--------+--------+-----------------+--------+--------------------------+
 //!   | expiry, i64 milliseconds                              if bit EXPIRES  |
-//!   | i64 or Vec<u8> or Box<Object>                         unless Embedded |
+//!   | i64 or Vec<u8> or Object                              unless Embedded |
 //!   | key length, u32                                 if it is 255 or more  |
 //!   | key                                                                   |
 //!   | value bytes                                               if Embedded |
@@ -16,7 +16,8 @@
 //!   class   size of the allocation (layout.rs)
 //! ```
 //!
-//! So a key of 16 bytes with a value of 64 takes 88 bytes, 96 with an expiry.
+//! So a key of 16 bytes with a value of 64 takes 88 bytes, 96 with an expiry. Collections are small
+//! structures in the entry itself with their elements elsewhere, which saves a look at another line.
 //!
 //! Where the bytes of a string are stored says nothing about the encoding that OBJECT ENCODING
 //! names: that follows Redis' rules (`int`, `embstr` up to 44 bytes, `raw` beyond that and after a
@@ -72,7 +73,7 @@ const _: () = {
     assert!(size_of::<Header>() == HEADER);
     assert!(size_of::<Option<Entry>>() == 8);
     assert!(align_of::<Vec<u8>>() <= 8 && size_of::<Vec<u8>>() == 24);
-    assert!(size_of::<Box<Object>>() == 8 && size_of::<i64>() == 8);
+    assert!(align_of::<Object>() <= 8 && size_of::<Object>() <= 40);
     assert!(MAX_EMBEDDED <= u16::MAX as usize);
 };
 
@@ -89,7 +90,7 @@ enum Payload<'a> {
     Int(i64),
     Embedded(&'a [u8]),
     Heap(Vec<u8>),
-    Object(Box<Object>),
+    Object(Object),
 }
 
 impl<'a> Payload<'a> {
@@ -147,7 +148,7 @@ impl Entry {
     }
 
     pub fn object(key: &[u8], value: Box<Object>, expire_at: Option<i64>) -> Self {
-        Self::build(key, Payload::Object(value), expire_at)
+        Self::build(key, Payload::Object(*value), expire_at)
     }
 
     #[inline]
@@ -252,7 +253,7 @@ impl Entry {
                 Kind::Int => ValueRef::Int(self.fixed().cast::<i64>().read()),
                 Kind::Embedded => ValueRef::Bytes(self.embedded()),
                 Kind::Heap => ValueRef::Bytes(self.fixed().cast::<Vec<u8>>().as_ref()),
-                Kind::Object => ValueRef::Object(self.fixed().cast::<Box<Object>>().as_ref()),
+                Kind::Object => ValueRef::Object(self.fixed().cast::<Object>().as_ref()),
             }
         }
     }
@@ -291,10 +292,7 @@ impl Entry {
             match self.kind_bits() {
                 Kind::Int | Kind::Embedded => 0,
                 Kind::Heap => layout::rounded(self.fixed().cast::<Vec<u8>>().as_ref().capacity()),
-                Kind::Object => {
-                    let object = self.fixed().cast::<Box<Object>>().as_ref();
-                    layout::rounded(size_of::<Object>()) + object.allocated()
-                }
+                Kind::Object => self.fixed().cast::<Object>().as_ref().allocated(),
             }
         };
         own + behind
@@ -310,7 +308,8 @@ impl Entry {
     #[inline]
     pub fn is_expired(&self, now: i64) -> bool {
         self.header().bits & (EXPIRES | PARTS) != 0
-            && (self.expire_at().is_some_and(|at| now > at) || self.has_lost_its_parts(now))
+            && (self.expire_at().is_some_and(|at| now > at)
+                || self.has(PARTS) && self.has_lost_its_parts(now))
     }
 
     #[cold]
@@ -478,24 +477,19 @@ impl Entry {
     pub fn object_mut(&mut self) -> Option<&mut Object> {
         // SAFETY: the fixed part is of its kind.
         (self.kind_bits() == Kind::Object)
-            .then(|| unsafe { &mut **self.fixed().cast::<Box<Object>>().as_mut() })
+            .then(|| unsafe { self.fixed().cast::<Object>().as_mut() })
     }
 
     /// Takes the value out if it is not a string, and leaves a number in its place.
-    #[inline]
     pub fn take_object(&mut self) -> Option<Box<Object>> {
         if self.kind_bits() != Kind::Object {
             return None;
         }
-        // SAFETY: the fixed part is of its kind; the object moves out, and the number that takes its
-        // place, as the kind says from then on, has the same size and alignment.
-        unsafe {
-            let object = self.fixed().cast::<Box<Object>>().read();
-            self.fixed().cast::<i64>().write(0);
-            let header = self.header_mut();
-            header.bits = header.bits & !Kind::MASK | Kind::Int as u8;
-            Some(object)
-        }
+        // SAFETY: the fixed part is of its kind. The object moves out: `replace_taken` makes the
+        // entry one of another kind before anything can use or drop it.
+        let object = Box::new(unsafe { self.fixed().cast::<Object>().read() });
+        self.replace_taken(Payload::Int(0), self.expire_at());
+        Some(object)
     }
 
     /// The same value and expiry under another key, as RENAME needs it: nothing big is copied.
@@ -506,7 +500,7 @@ impl Entry {
         let payload = unsafe {
             match old.kind_bits() {
                 Kind::Heap => Payload::Heap(old.fixed().cast::<Vec<u8>>().read()),
-                Kind::Object => Payload::Object(old.fixed().cast::<Box<Object>>().read()),
+                Kind::Object => Payload::Object(old.fixed().cast::<Object>().read()),
                 Kind::Int | Kind::Embedded => old.clone_payload(),
             }
         };
@@ -534,7 +528,7 @@ impl Entry {
                 Payload::Heap(bytes.to_vec())
             }
             ValueRef::Bytes(bytes) => Payload::Embedded(bytes),
-            ValueRef::Object(object) => Payload::Object(object.duplicate()),
+            ValueRef::Object(object) => Payload::Object(*object.duplicate()),
         }
     }
 
@@ -556,6 +550,12 @@ impl Entry {
     #[inline]
     fn replace(&mut self, payload: Payload<'_>, expire_at: Option<i64>) {
         self.drop_payload();
+        self.replace_taken(payload, expire_at);
+    }
+
+    /// As [`Self::replace`], once what the fixed part owned has been dropped or moved out.
+    #[inline]
+    fn replace_taken(&mut self, payload: Payload<'_>, expire_at: Option<i64>) {
         let value_len = payload.embedded_len();
         let shape = self.relayout(payload.kind(), value_len, 0, expire_at.is_some());
         self.set(MODIFIED, false);
@@ -573,7 +573,7 @@ impl Entry {
             match self.kind_bits() {
                 Kind::Int | Kind::Embedded => {}
                 Kind::Heap => self.fixed().cast::<Vec<u8>>().drop_in_place(),
-                Kind::Object => self.fixed().cast::<Box<Object>>().drop_in_place(),
+                Kind::Object => self.fixed().cast::<Object>().drop_in_place(),
             }
         }
     }
@@ -637,7 +637,7 @@ impl Entry {
             match payload {
                 Payload::Int(int) => fixed.cast::<i64>().write(int),
                 Payload::Heap(vec) => fixed.cast::<Vec<u8>>().write(vec),
-                Payload::Object(object) => fixed.cast::<Box<Object>>().write(object),
+                Payload::Object(object) => fixed.cast::<Object>().write(object),
                 Payload::Embedded(bytes) => {
                     let to = self.at(shape.data).as_ptr();
                     to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());

@@ -2,6 +2,8 @@
 //!
 //! Plain arithmetic, no memory: everything here is safe and tested on its own.
 
+use crate::data::value::Object;
+
 /// What an entry holds. The numbers are bits of the header, not a file format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -12,7 +14,7 @@ pub(super) enum Kind {
     Embedded = 1,
     /// A string in a `Vec<u8>` of its own.
     Heap = 2,
-    /// A `Box<Object>`.
+    /// An `Object`.
     Object = 3,
 }
 
@@ -36,7 +38,7 @@ impl Kind {
             Self::Int => size_of::<i64>(),
             Self::Embedded => 0,
             Self::Heap => size_of::<Vec<u8>>(),
-            Self::Object => size_of::<usize>(),
+            Self::Object => size_of::<Object>(),
         }
     }
 }
@@ -50,7 +52,7 @@ const LONG_KEY_LEN: usize = 4;
 /// Offsets into an entry's allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Shape {
-    /// The fixed part: integer, vector or box.
+    /// The fixed part: integer, vector or object.
     pub(super) fixed: usize,
     /// The length of a long key, else the key.
     pub(super) long: usize,

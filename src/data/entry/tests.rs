@@ -318,6 +318,23 @@ fn an_entry_goes_with_the_last_of_its_parts() {
     assert!(!entry.marked());
 }
 
+#[test]
+fn an_object_leaves_a_whole_entry_behind() {
+    for expire_at in [None, Some(7)] {
+        let limits = hash::Limits { fields: 10, string: 10 };
+        let mut fields = hash::Hash::new();
+        let lifetime = hash::Lifetime::Until(5);
+        fields.set(b"a", hash::FieldValue::Int(1), lifetime, limits, 0);
+        let object = Box::new(Object::Hash(fields));
+        let mut entry = Entry::object(&[b'k'; 300], object, expire_at);
+        let mut taken = entry.take_object().unwrap();
+        assert_eq!(taken.purge_parts(6, 10), 1);
+        assert_eq!((text(&entry), entry.key()), (b"0".to_vec(), &[b'k'; 300][..]));
+        assert_eq!((entry.expire_at(), entry.marked()), (expire_at, expire_at.is_some()));
+        assert!(entry.take_object().is_none());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: if cfg!(miri) { 6 } else { 400 },

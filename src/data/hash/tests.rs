@@ -103,8 +103,9 @@ fn memory_is_counted() {
 
 #[test]
 fn a_walk_meets_every_field_that_stays() {
+    let all = if cfg!(miri) { 100 } else { 1000 };
     let mut hash = Hash::new();
-    for n in 0..1000 {
+    for n in 0..all {
         set(&mut hash, &format!("stay:{n}"), "v");
     }
     let (mut position, mut seen, mut n) = (0, HashSet::new(), 0);
@@ -117,8 +118,8 @@ fn a_walk_meets_every_field_that_stays() {
         }
         // Growth in the first half of the walk, shrinking in the second.
         for _ in 0..20 {
-            let field = format!("go:{}", n % 2000);
-            if n < 2000 {
+            let field = format!("go:{}", n % (2 * all));
+            if n < 2 * all {
                 set(&mut hash, &field, "v");
             } else {
                 hash.remove(field.as_bytes(), 0);
@@ -126,8 +127,8 @@ fn a_walk_meets_every_field_that_stays() {
             n += 1;
         }
     }
-    assert!(n > 4000, "{n}");
-    assert_eq!(seen.iter().filter(|field| field.starts_with(b"stay")).count(), 1000);
+    assert!(n > 4 * all, "{n}");
+    assert_eq!(seen.iter().filter(|field| field.starts_with(b"stay")).count(), all);
 }
 
 /// One step of a random program.
@@ -247,13 +248,15 @@ fn check(hash: &Hash, model: &Model, now: i64) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 1000 },
+        cases: if cfg!(miri) { 2 } else { 1000 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn behaves_like_a_map(steps in proptest::collection::vec(step(), 1..120)) {
+    fn behaves_like_a_map(
+        steps in proptest::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 120 }),
+    ) {
         let (mut hash, mut model, mut now) = (Hash::new(), Model::new(), 0);
         for step in steps {
             apply(&mut hash, &mut model, &mut now, step);
