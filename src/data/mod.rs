@@ -9,14 +9,18 @@
 //! | [`value`] | types and encodings as clients see them; the seam for collection types |
 //! | [`number`] | strict decimal integers: parsing and printing |
 //! | [`packed`] | a sequence of strings and integers in one allocation: the small form of collections |
+//! | [`sorted_set`] | strings ordered by scores: a packed block, or a B+-tree with a table |
+//! | [`list`] | a sequence with two quick ends, in packed chunks |
+//! | [`stream`] | entries by their ids in packed nodes, and the groups that read them |
+//! | [`geo`] | places on Earth as 52-bit numbers |
+//! | [`double`] | doubles as text: as C reads them, as Redis writes them |
 //! | [`hyperloglog`] | the bytes of a string that counts different things |
 //! | [`glob`] | the pattern language of KEYS, SCAN and PSUBSCRIBE |
 //!
 //! Everything here belongs to one thread: there are no atomics and no locks. `unsafe` is confined
-//! to `entry.rs`, `hash/field.rs`, `table.rs`, `table/bucket.rs` and `prefetch.rs`; their tests run
-//! under Miri (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
-//! to `entry.rs`, `table.rs`, `table/bucket.rs`, `prefetch.rs`, `set/arena.rs` and its user
-//! `set/members.rs`; their tests run under Miri
+//! to `entry.rs`, `table.rs`, `table/bucket.rs`, `prefetch.rs`, and what large collections keep
+//! their members in: `hash/field.rs`, `set/arena.rs` with its user `set/members.rs`, and
+//! `sorted_set/member.rs` with its two uses in `sorted_set/big.rs`. Their tests run under Miri
 //! (`MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --lib data::`).
 
 pub mod double;

@@ -16,6 +16,7 @@ mod options;
 mod scan;
 mod server;
 mod sets;
+mod sorted_sets;
 mod streams;
 mod strings;
 mod transactions;

@@ -26,8 +26,8 @@ pub mod history;
 mod model;
 mod observe;
 mod order;
-mod record;
-mod search;
+pub mod record;
+pub mod search;
 mod time;
 pub mod workload;
 
@@ -37,7 +37,7 @@ mod soundness;
 pub use anomaly::Anomaly;
 pub use history::History;
 
-use graph::{Edge, Graph};
+use graph::Graph;
 use order::Order;
 use search::search;
 
@@ -46,19 +46,19 @@ pub fn check_order(history: &History) -> Vec<Anomaly> {
     infer(history).0
 }
 
-/// By both checkers: nothing is wrong, or what is. A search for which many times `steps` steps for each
-/// operation are not enough is given up, and that is told as well.
-pub fn check(history: &History, steps: usize) -> Vec<Anomaly> {
-    let (mut anomalies, edges) = infer(history);
+/// By both checkers: nothing is wrong, or what is. A search that takes too long is given up, and that
+/// is told as well.
+pub fn check(history: &History) -> Vec<Anomaly> {
+    let (mut anomalies, order) = infer(history);
     if anomalies.is_empty() {
-        anomalies.extend(search(history, &edges, steps).err());
+        anomalies.extend(search(history, Some(&order)).err());
     }
     anomalies
 }
 
 /// The operations of a short history that is not in order, of which any one would put it in order if it
 /// had been answered otherwise. Where they meet is where to look.
-pub fn suspects(history: &mut History, steps: usize) -> Vec<u32> {
+pub fn suspects(history: &mut History) -> Vec<u32> {
     let mut found = Vec::new();
     for index in 0..history.operations.len() {
         let operation = &mut history.operations[index];
@@ -66,7 +66,7 @@ pub fn suspects(history: &mut History, steps: usize) -> Vec<u32> {
             continue;
         }
         let outcome = std::mem::replace(&mut operation.outcome, history::Outcome::Unknown);
-        if check(history, steps).is_empty() {
+        if check(history).is_empty() {
             found.push(index as u32);
         }
         history.operations[index].outcome = outcome;
@@ -74,13 +74,12 @@ pub fn suspects(history: &mut History, steps: usize) -> Vec<u32> {
     found
 }
 
-/// Contradictions, and the edges by values.
-fn infer(history: &History) -> (Vec<Anomaly>, Vec<Edge>) {
+/// Contradictions, and what follows from the values.
+fn infer(history: &History) -> (Vec<Anomaly>, Order<'_>) {
     let mut order = Order::infer(history, observe::observe(history));
     time::infer(&mut order);
-    let edges = std::mem::take(&mut order.edges);
-    let graph = Graph::new(history, edges.clone());
+    let graph = Graph::new(history, order.edges.clone());
     let mut anomalies = std::mem::take(&mut order.anomalies);
     anomalies.extend(cycles::find(&order, &graph));
-    (anomalies, edges)
+    (anomalies, order)
 }

@@ -118,9 +118,24 @@ enum Undo {
     Dirty(u32),
 }
 
+/// What is known beforehand about a value that comes up once and never again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Guard {
+    /// Operations that see it and have not been carried out.
+    pub waiting: u32,
+    /// The one that writes behind it.
+    pub next: Option<u32>,
+}
+
 /// The state of the server.
 pub struct Model {
     pub values: Values,
+    /// By value; those without one may come and go.
+    pub guards: Vec<Guard>,
+    /// The operation that is being carried out.
+    pub current: u32,
+    /// It has written over a value that others must see or write behind.
+    pub trespassed: bool,
     dbs: Vec<Vec<ValueId>>,
     /// Keys that are there, by database.
     counts: Vec<i64>,
@@ -159,6 +174,9 @@ impl Model {
     pub fn new(watches: usize, dbs: usize, keys: usize) -> Model {
         Model {
             values: Values::default(),
+            guards: Vec::new(),
+            current: 0,
+            trespassed: false,
             dbs: vec![vec![ABSENT; keys]; dbs],
             counts: vec![0; dbs],
             watches: vec![Watch::default(); watches],
@@ -260,8 +278,13 @@ impl Model {
     }
 
     fn set(&mut self, db: u8, key: Key, value: ValueId) {
+        let old = self.get(db, key);
+        if let Some(guard) = self.guards.get(old as usize) {
+            let may_write = guard.next.is_none_or(|next| next == self.current);
+            self.trespassed |= guard.waiting > 0 || !may_write;
+        }
         self.touch(db, key);
-        self.undo.push(Undo::Cell(db, key, self.get(db, key)));
+        self.undo.push(Undo::Cell(db, key, old));
         self.put(db, key, value);
     }
 

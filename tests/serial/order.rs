@@ -7,10 +7,11 @@
 //!
 //! Where one run follows another is known when the operation that begins the second has seen the first
 //! (`SET key value GET`, or WATCH, GET and EXEC, or a GET in the same block). Otherwise only time tells, by
-//! rules that hold in every strictly serializable history; R reads what W wrote:
+//! rules that hold in every strictly serializable history. R reads of a run that W has begun; S begins
+//! another one, or removes the key:
 //!
-//! - a write that began after W had completed comes after W, so R comes before it;
-//! - a write that had completed before R began and is not W comes before W.
+//! - when S began after W had completed, S comes after W and so after R;
+//! - when S had completed before R began, S comes before R and so before W.
 //!
 //! Nothing found here is a guess: an edge that a rule gives is in every order that explains the history.
 
@@ -18,6 +19,7 @@ use super::anomaly::{Anomaly, Kind};
 use super::command::Token;
 use super::graph::{Edge, Why};
 use super::history::{History, NEVER};
+use super::model::{ABSENT, Guard, Model, ValueId};
 use super::observe::{Fate, Observations, Place, Seen, View};
 use std::collections::HashMap;
 
@@ -41,8 +43,8 @@ pub struct Site {
     /// Views of it, by their index.
     pub views: Vec<u32>,
     pub runs: Vec<u32>,
-    /// Operations that may have written it or removed it.
-    pub writers: Vec<u32>,
+    /// Operations that may have removed it or set it anew: each is the beginning or the end of a run.
+    pub starters: Vec<u32>,
     /// Those that may have left nothing there, and those that may have left something.
     pub removers: Vec<u32>,
     pub setters: Vec<u32>,
@@ -115,7 +117,9 @@ impl<'h> Order<'h> {
             let site = &mut self.sites[view.place as usize];
             site.views.push(index as u32);
             if view.writes() {
-                site.writers.push(view.operation);
+                if view.reset || view.seen == Some(Seen::Absent) {
+                    site.starters.push(view.operation);
+                }
                 let list = if view.removes() { &mut site.removers } else { &mut site.setters };
                 list.push(view.operation);
                 // A first append to what is not there restarts nothing.
@@ -129,9 +133,8 @@ impl<'h> Order<'h> {
                 if db.is_none_or(|db| db == name.0) {
                     site.restarted = true;
                     // One that has gone on to write the key is there already.
-                    if site.writers.last() != Some(&operation) && !site.writers.contains(&operation)
-                    {
-                        site.writers.push(operation);
+                    if !site.starters.contains(&operation) {
+                        site.starters.push(operation);
                         site.removers.push(operation);
                     }
                 }
@@ -322,6 +325,35 @@ impl<'h> Order<'h> {
         }
     }
 
+    /// Tells a model which operations see a value and which one writes behind it; `sees` gets the values
+    /// that each operation sees.
+    pub fn guard(&self, model: &mut Model, sees: &mut [Vec<ValueId>]) {
+        let guarded = |guards: &mut Vec<Guard>, value: ValueId| {
+            if guards.len() <= value as usize {
+                guards.resize(value as usize + 1, Guard::default());
+            }
+        };
+        for view in self.seen.views.iter().filter(|view| !self.is_tainted(view.place)) {
+            if let Some(Seen::Value(value)) = &view.seen {
+                let value = model.values.of(value);
+                guarded(&mut model.guards, value);
+                model.guards[value as usize].waiting += 1;
+                sees[view.operation as usize].push(value);
+            }
+        }
+        for run in self.runs.iter().filter(|run| !self.is_tainted(run.place)) {
+            let mut value = ABSENT;
+            for pair in run.tokens.windows(2) {
+                value = model.values.append(value, pair[0]);
+                let next = self.writer(pair[1]);
+                if self.is_done(next) {
+                    guarded(&mut model.guards, value);
+                    model.guards[value as usize].next = Some(next);
+                }
+            }
+        }
+    }
+
     fn writer(&self, token: Token) -> u32 {
         self.seen.tokens[&token].operation
     }
@@ -392,10 +424,10 @@ impl<'h> Order<'h> {
         }
     }
 
-    /// The writer of what a view has seen, when that is known.
+    /// Who has begun the run that a view has seen, when that is known.
     pub fn source(&self, view: &View) -> Option<u32> {
         let Some(Seen::Value(value)) = &view.seen else { return None };
-        self.seen.tokens.get(value.last()?).map(|written| written.operation)
+        self.seen.tokens.get(value.first()?).map(|written| written.operation)
     }
 
     /// The operations that begin the runs of a place.

@@ -8,13 +8,15 @@
 //!
 //! The search goes down one way until nothing fits, takes the last choice back and tries another. It does
 //! not come twice to the same state with the same operations left (Lowe), it takes a read that fits at once,
-//! since that takes nothing from the others, and it keeps to the edges that are known to hold in every order.
+//! since that takes nothing from the others, it keeps to the edges that are known to hold in every order, and
+//! it writes over no value that others must still see, for a value of unique tokens comes up only once.
 
 use super::anomaly::{Anomaly, Kind};
 use super::command::{Command, key_name};
-use super::graph::{Edge, add_sessions};
+use super::graph::add_sessions;
 use super::history::{Action, History, NEVER, Operation, Outcome};
-use super::model::{Expected, Model, scatter};
+use super::model::{Expected, Model, ValueId, scatter};
+use super::order::Order;
 use std::collections::HashSet;
 
 /// Databases that histories may use.
@@ -36,6 +38,7 @@ struct Search<'h> {
     /// The operations that have their place.
     placed: Vec<bool>,
     watching: Vec<Watching>,
+    bound: u64, keys: Vec<Vec<u32>>,
     /// Each WATCH and each EXEC after one: which of those it is.
     watch_of: Vec<u32>,
     /// Of each client, how many operations have their place before the first that has none.
@@ -46,6 +49,8 @@ struct Search<'h> {
     /// How many operations must still come before each, and which come after it.
     before: Vec<u32>,
     after: Vec<Vec<u32>>,
+    /// The values that each operation sees and that have guards.
+    sees: Vec<Vec<ValueId>>,
     model: Model,
     /// Of the operations that have their place.
     hash: u128,
@@ -58,37 +63,39 @@ struct Search<'h> {
     stuck: String,
 }
 
-/// Attempts before a search is given up; each takes twice as many steps as the one before.
-const ATTEMPTS: u32 = 8;
+/// Steps without having come further after which a first search is given up.
+const PATIENCE: usize = 100_000;
 
-/// Searches; the edges must hold in every order. A search that takes long has most often made a wrong
-/// choice early, so after `steps` steps for each operation it starts again with other choices.
-pub fn search(history: &History, edges: &[Edge], steps: usize) -> Result<(), Anomaly> {
-    let mut steps = steps * history.operations.len();
-    let mut outcome = attempt(history, edges, steps, None);
+/// Attempts before all is given up; each has twice as much patience as the one before. A search that
+/// takes long has most often made a wrong choice early, so each begins anew and chooses differently.
+const ATTEMPTS: u32 = 7;
+
+/// Searches for an order of all operations; what is known of it already makes that quicker.
+pub fn search(history: &History, order: Option<&Order>) -> Result<(), Anomaly> {
+    let mut patience = PATIENCE;
+    let mut outcome = attempt(history, order, patience, None);
     for seed in 1..ATTEMPTS {
         if !outcome.as_ref().is_err_and(|anomaly| anomaly.kind == Kind::Undecided) {
             break;
         }
-        steps *= 2;
-        outcome = attempt(history, edges, steps, Some(fastrand::Rng::with_seed(seed.into())));
+        patience *= 2;
+        outcome = attempt(history, order, patience, Some(fastrand::Rng::with_seed(seed.into())));
     }
     outcome
 }
 
 fn attempt(
     history: &History,
-    edges: &[Edge],
-    budget: usize,
+    order: Option<&Order>,
+    patience: usize,
     random: Option<fastrand::Rng>,
 ) -> Result<(), Anomaly> {
-    let mut search = Search::new(history, edges);
+    let mut search = Search::new(history, order);
     search.random = random;
+    // The fewest operations that were left so far, and the step at which that was.
+    let (mut fewest, mut since) = (usize::MAX, 0);
     let mut steps = 0;
-    loop {
-        if search.left == 0 {
-            return Ok(());
-        }
+    while search.left > 0 {
         let next = search.candidates();
         if !search.go_on(next, &mut steps) && !search.turn_back(&mut steps) {
             let all = history.operations.len();
@@ -96,15 +103,20 @@ fn attempt(
                 format!("of {all} operations, {} have no place.{}", search.fewest, search.stuck);
             return Err(Anomaly::new(Kind::NoOrder, text));
         }
-        if steps > budget {
+        if search.left < fewest {
+            (fewest, since) = (search.left, steps);
+        }
+        if steps - since > patience {
             let text = format!("given up after {steps} steps.{}", search.stuck);
             return Err(Anomaly::new(Kind::Undecided, text));
         }
     }
+    eprintln!("steps {steps} of {}", history.operations.len());
+    Ok(())
 }
 
 impl<'h> Search<'h> {
-    fn new(history: &'h History, edges: &[Edge]) -> Search<'h> {
+    fn new(history: &'h History, order: Option<&Order>) -> Search<'h> {
         let operations = &history.operations;
         let clients = history.by_client();
         let keys = operations.iter().flat_map(Operation::commands).flat_map(Command::keys);
@@ -124,16 +136,18 @@ impl<'h> Search<'h> {
         let mut after = vec![Vec::new(); operations.len()];
         let mut sessions = Vec::new();
         add_sessions(history, &mut sessions);
-        for edge in edges.iter().chain(&sessions) {
+        for edge in order.iter().flat_map(|order| &order.edges).chain(&sessions) {
             before[edge.to as usize] += 1;
             after[edge.from as usize].push(edge.to);
         }
+        let mut sees = vec![Vec::new(); operations.len()];
+        order.into_iter().for_each(|order| order.guard(&mut model, &mut sees));
         let left = operations.iter().filter(|operation| operation.completed != NEVER).count();
         Search {
             history,
             databases: history.databases(),
             placed: vec![false; operations.len()],
-            watching,
+            watching, bound: 0, keys: operations.iter().map(|o| o.commands().iter().flat_map(|c| c.keys()).collect()).collect(),
             watch_of,
             front: vec![0; clients.len()],
             clients,
@@ -141,6 +155,7 @@ impl<'h> Search<'h> {
             expected,
             before,
             after,
+            sees,
             model,
             hash: 0,
             met: HashSet::default(),
@@ -162,6 +177,9 @@ impl<'h> Search<'h> {
         let first = |(all, front): (&Vec<u32>, &usize)| all.get(*front).copied();
         let over = |index: u32| self.operation(index).completed;
         let bound = fronts().filter_map(first).map(over).min().unwrap_or(NEVER);
+        self.bound = bound;
+        let fronts = || self.clients.iter().zip(&self.front);
+        let over = |index: u32| self.operation(index).completed;
         let mut candidates = Vec::new();
         for (all, front) in fronts() {
             for index in &all[*front..] {
@@ -197,6 +215,10 @@ impl<'h> Search<'h> {
             }
             // It does not fit here, whatever else is tried here.
             candidates.retain(|other| *other != operation);
+        }
+        if let Some(first) = all.iter().find(|i| self.operation(**i).completed == self.bound) && std::env::var_os("HEUR").is_some() {
+            let keys = &self.keys[*first as usize];
+            candidates.sort_by_key(|i| (self.watching[*i as usize] == Watching::Late, *i != *first && !keys.is_empty() && !self.keys[*i as usize].is_empty() && !self.keys[*i as usize].iter().any(|k| keys.contains(k))));
         }
         candidates.reverse();
         if !self.take_one(candidates, steps) {
@@ -235,7 +257,12 @@ impl<'h> Search<'h> {
     /// Gives an operation its place, if its answers fit; answers how to go back.
     fn take(&mut self, index: u32) -> Option<usize> {
         let mark = self.model.mark();
-        if !self.run(index) {
+        self.sees[index as usize].iter().for_each(|v| self.model.guards[*v as usize].waiting -= 1);
+        (self.model.current, self.model.trespassed) = (index, false);
+        if !self.run(index) || self.model.trespassed {
+            self.sees[index as usize]
+                .iter()
+                .for_each(|v| self.model.guards[*v as usize].waiting += 1);
             self.model.go_back(mark);
             return None;
         }
@@ -256,6 +283,7 @@ impl<'h> Search<'h> {
     }
 
     fn take_back(&mut self, index: u32, mark: usize) {
+        self.sees[index as usize].iter().for_each(|v| self.model.guards[*v as usize].waiting += 1);
         self.hash ^= scatter(1 << 63 | u64::from(index));
         self.placed[index as usize] = false;
         self.after[index as usize].iter().for_each(|other| self.before[*other as usize] += 1);

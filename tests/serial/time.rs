@@ -78,7 +78,7 @@ pub fn infer(order: &mut Order) {
         }
         let site = &order.sites[place as usize];
         let restarted = site.restarted;
-        let writers = Timed::new(order.history, &site.writers);
+        let starters = Timed::new(order.history, &site.starters);
         let setters = Timed::new(order.history, &site.setters);
         let removers = Timed::new(order.history, &site.removers);
         let views = site.views.clone();
@@ -90,7 +90,7 @@ pub fn infer(order: &mut Order) {
                 Some(_) => {
                     order.present(view, &setters, &removers);
                     if restarted {
-                        order.compare_times(view, &writers);
+                        order.compare_times(view, &starters);
                     }
                 }
                 None => {}
@@ -101,25 +101,25 @@ pub fn infer(order: &mut Order) {
 }
 
 impl Order<'_> {
-    /// The reader of a value comes before writes that began after the value's own write was over;
-    /// writes that were over when the reader began come before the value's.
-    fn compare_times(&mut self, view: &View, writers: &Timed) {
+    /// Nothing sets a key anew between the beginning of a run and a read of it: what began later comes
+    /// after the read, and what was over before the read comes before the run.
+    fn compare_times(&mut self, view: &View, starters: &Timed) {
         let Some(source) = self.source(view) else { return };
         let (history, reader, place) = (self.history, view.operation, view.place);
         let at = |index: u32| &history.operations[index as usize];
         if at(source).completed != NEVER {
-            let from = writers.invoked_before(history, at(source).completed);
-            let to = writers.invoked_before(history, at(reader).completed);
-            let later = writers.by_invoked[from.min(to)..to].iter().filter(|n| self.is_done(**n));
+            let from = starters.invoked_before(history, at(source).completed);
+            let to = starters.invoked_before(history, at(reader).completed);
+            let later = starters.by_invoked[from.min(to)..to].iter().filter(|n| self.is_done(**n));
             let later: Vec<u32> = later.take(EDGES_MAX).copied().collect();
             for later in later {
                 self.edge(reader, later, Why::OverwriteByTime, place);
             }
         }
-        let from = writers.completed_before(history, at(source).invoked);
-        let to = writers.completed_before(history, at(reader).invoked);
-        for earlier in writers.by_completed[from.min(to)..to].iter().rev().take(EDGES_MAX) {
-            if *earlier != reader {
+        let from = starters.completed_before(history, at(source).invoked);
+        let to = starters.completed_before(history, at(reader).invoked);
+        for earlier in starters.by_completed[from.min(to)..to].iter().rev().take(EDGES_MAX) {
+            if *earlier != reader && *earlier != source {
                 self.edge(*earlier, source, Why::WriteByTime, place);
             }
         }

@@ -23,9 +23,6 @@ const DATABASES: u8 = 2;
 /// Operations of one history.
 const OPERATIONS: usize = 120;
 
-/// Steps of the first search for an order, for each operation.
-const SEARCH_STEPS: usize = 500;
-
 struct Guest {
     client: Client,
     talk: Conversation,
@@ -174,10 +171,10 @@ fn history(seed: u64, mix: Mix, faults: Faults) -> History {
 
 fn assert_serializable(seed: u64, mix: Mix) {
     let mut history = history(seed, mix, Faults::default());
-    let found = check(&history, SEARCH_STEPS);
+    let found = check(&history);
     if !found.is_empty() {
         eprintln!("{history}would be in order if one of these had been answered otherwise:");
-        for index in suspects(&mut history, SEARCH_STEPS) {
+        for index in suspects(&mut history) {
             eprintln!("  {}", history.operations[index as usize]);
         }
     }
@@ -206,7 +203,7 @@ fn traced_values_are_strictly_serializable() {
 fn without_intents_an_anomaly_is_found() {
     let faults = Faults { ignore_intents: true };
     for mix in [JOINT, workload::ALL, workload::TRACED] {
-        let is_bad = |seed: &u64| !check(&history(*seed, mix, faults), SEARCH_STEPS).is_empty();
+        let is_bad = |seed: &u64| !check(&history(*seed, mix, faults)).is_empty();
         let bad = (0..100).filter(is_bad).count();
         assert!(
             bad > 50,

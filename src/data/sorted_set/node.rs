@@ -266,19 +266,21 @@ impl Inner {
 
     /// Makes room in the full child `at`: by moving elements to a neighbour that has much room, or
     /// by splitting it, for which this node must have room. `end` says that an element is about to
-    /// be put at that end of all, where likely more will come.
-    pub fn relieve(&mut self, at: usize, end: Option<End>) {
+    /// be put at that end of all, where likely more will come. Whether there is a node more.
+    pub fn relieve(&mut self, at: usize, end: Option<End>) -> bool {
         let roomy = |node: &Node| node.len() <= node.capacity() / 4 * 3;
         if end.is_none() && at > 0 && roomy(self.child(at - 1)) {
             let (left, right) = self.pair_mut(at - 1);
             right.give_left((right.len() - left.len()).div_ceil(2), left);
             self.refresh(at - 1);
             self.refresh(at);
+            false
         } else if end.is_none() && at + 1 < self.len() && roomy(self.child(at + 1)) {
             let (left, right) = self.pair_mut(at);
             left.give_right((left.len() + right.len()) / 2, right);
             self.refresh(at);
             self.refresh(at + 1);
+            false
         } else {
             let child = self.child_mut(at);
             let point = match end {
@@ -289,20 +291,23 @@ impl Inner {
             let right = child.split(point);
             self.refresh(at);
             self.insert(at + 1, right);
+            true
         }
     }
 
-    /// Merges the child `at` with a neighbour if both together leave room in one node.
-    pub fn merge(&mut self, at: usize) {
+    /// Merges the child `at` with a neighbour if both together leave room in one node; whether
+    /// there is a node less.
+    pub fn merge(&mut self, at: usize) -> bool {
         let fits = |a: &Node, b: &Node| a.len() + b.len() <= a.capacity() / 4 * 3;
         let at = match at {
             at if at > 0 && fits(self.child(at - 1), self.child(at)) => at - 1,
             at if at + 1 < self.len() && fits(self.child(at), self.child(at + 1)) => at,
-            _ => return,
+            _ => return false,
         };
         let mut right = self.remove(at + 1);
         right.give_left(right.len(), self.child_mut(at));
         self.refresh(at);
+        true
     }
 }
 

@@ -17,6 +17,7 @@
 
 use super::member::Alias;
 use super::node::{End, INNER, Inner, Key, LEAF, Leaf, Node, is_less};
+use crate::data::entry::allocation_size;
 use crate::data::prefetch::prefetch;
 use std::ops::Range;
 
@@ -26,13 +27,14 @@ const NOTICE: usize = 6;
 pub(super) struct Tree {
     root: Option<Box<Node>>,
     len: usize,
+    nodes: usize,
 }
 
 impl Tree {
     /// Elements given in ascending order, packed as densely as possible.
     pub fn from_sorted(elements: impl Iterator<Item = (f64, Alias)>) -> Tree {
         let mut level: Vec<Box<Node>> = Vec::new();
-        let (mut leaf, mut len) = (Leaf::new(), 0);
+        let (mut leaf, mut len, mut nodes) = (Leaf::new(), 0, 0);
         for (score, member) in elements {
             if leaf.len() == LEAF {
                 level.push(Box::new(Node::Leaf(std::mem::replace(&mut leaf, Leaf::new()))));
@@ -44,6 +46,7 @@ impl Tree {
             level.push(Box::new(Node::Leaf(leaf)));
         }
         while level.len() > 1 {
+            nodes += level.len();
             let mut above: Vec<Box<Node>> = Vec::new();
             let mut inner = Inner::new();
             for node in level {
@@ -55,27 +58,17 @@ impl Tree {
             above.push(Box::new(Node::Inner(inner)));
             level = above;
         }
-        Tree { root: level.pop(), len }
+        nodes += level.len();
+        Tree { root: level.pop(), len, nodes }
     }
 
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Bytes of the nodes. Looks at the inner ones, so it takes time in large sets.
+    /// Bytes of the nodes.
     pub fn memory(&self) -> usize {
-        fn nodes(node: &Node) -> usize {
-            match node {
-                Node::Leaf(_) => 1,
-                Node::Inner(inner) => match inner.child(0) {
-                    Node::Leaf(_) => 1 + inner.len(),
-                    Node::Inner(_) => {
-                        1 + (0..inner.len()).map(|at| nodes(inner.child(at))).sum::<usize>()
-                    }
-                },
-            }
-        }
-        self.root.as_deref().map_or(0, nodes) * size_of::<Node>()
+        self.nodes * allocation_size(size_of::<Node>())
     }
 
     /// Adds an element that is known to be absent.
@@ -86,6 +79,7 @@ impl Tree {
             let mut leaf = Leaf::new();
             leaf.push(score, member);
             self.root = Some(Box::new(Node::Leaf(leaf)));
+            self.nodes = 1;
             return;
         };
         if root.is_full() {
@@ -93,6 +87,7 @@ impl Tree {
             let old = std::mem::replace(root, Box::new(Node::Leaf(Leaf::new())));
             above.push(old);
             **root = Node::Inner(above);
+            self.nodes += 1;
         }
         // Whether the way so far is along the edge of the tree.
         let (mut front, mut back) = (true, true);
@@ -108,7 +103,7 @@ impl Tree {
             let mut at = inner.search(key);
             if inner.child(at).is_full() {
                 let end = end_of(inner, at, (score, &member), (front, back));
-                inner.relieve(at, end);
+                self.nodes += usize::from(inner.relieve(at, end));
                 at = inner.search(key);
             }
             if front && at == 0 && inner.child(at).is_above(score, &member) {
@@ -123,7 +118,7 @@ impl Tree {
     /// Takes an element out; false if there is none such.
     pub fn remove(&mut self, key: Key) -> bool {
         let Some(root) = &mut self.root else { return false };
-        let removed = remove(root, key);
+        let removed = remove(root, key, &mut self.nodes);
         if removed {
             self.len -= 1;
             self.trim();
@@ -154,7 +149,7 @@ impl Tree {
         let ranks = ranks.start.min(self.len)..ranks.end.min(self.len);
         let Some(root) = self.root.as_mut().filter(|_| !ranks.is_empty()) else { return };
         self.len -= ranks.len();
-        remove_ranks(root, ranks, each);
+        remove_ranks(root, ranks, each, &mut self.nodes);
         self.trim();
     }
 
@@ -166,6 +161,7 @@ impl Tree {
                 Node::Inner(inner) if inner.len() == 1 => self.root = Some(inner.remove(0)),
                 _ => return,
             }
+            self.nodes -= 1;
         }
     }
 
@@ -267,11 +263,12 @@ impl Tree {
         while let Some(root) = &mut self.root
             && gone < max
         {
-            let step = shed_leaf(root);
+            let step = shed_leaf(root, &mut self.nodes);
             gone += step;
             self.len -= step;
             if root.len() == 0 {
                 self.root = None;
+                self.nodes = 0;
             }
         }
         self.root.is_none()
@@ -307,7 +304,8 @@ fn end_of(
     (place == child.len()).then_some(End::Back)
 }
 
-fn remove(node: &mut Node, key: Key) -> bool {
+/// Takes an element out if it is there, and the nodes from `nodes` that are no longer needed.
+fn remove(node: &mut Node, key: Key, nodes: &mut usize) -> bool {
     let inner = match node {
         Node::Leaf(leaf) => {
             let found = leaf.search(key);
@@ -319,25 +317,33 @@ fn remove(node: &mut Node, key: Key) -> bool {
         Node::Inner(inner) => inner,
     };
     let at = inner.search(key);
-    if !remove(inner.child_mut(at), key) {
+    if !remove(inner.child_mut(at), key, nodes) {
         return false;
     }
     inner.counts_mut()[at] -= 1;
     let child = inner.child(at);
     match child.len() {
-        0 => drop(inner.remove(at)),
+        0 => {
+            inner.remove(at);
+            *nodes -= 1;
+        }
         len => {
             let (least, sparse) = (child.least(), len < child.capacity() / 2);
             inner.set_least(at, least);
             if sparse {
-                inner.merge(at);
+                *nodes -= usize::from(inner.merge(at));
             }
         }
     }
     true
 }
 
-fn remove_ranks(node: &mut Node, ranks: Range<usize>, each: &mut dyn FnMut(Alias)) {
+fn remove_ranks(
+    node: &mut Node,
+    ranks: Range<usize>,
+    each: &mut dyn FnMut(Alias),
+    nodes: &mut usize,
+) {
     let inner = match node {
         Node::Leaf(leaf) => {
             leaf.members()[ranks.clone()].iter().for_each(|&member| each(member));
@@ -357,9 +363,10 @@ fn remove_ranks(node: &mut Node, ranks: Range<usize>, each: &mut dyn FnMut(Alias
         let end = (start + left).min(count);
         left -= end - start;
         before += start;
-        remove_ranks(inner.child_mut(at), start..end, each);
+        remove_ranks(inner.child_mut(at), start..end, each, nodes);
         if end - start == count {
             inner.remove(at);
+            *nodes -= 1;
         } else {
             inner.refresh(at);
             before += count - end;
@@ -369,13 +376,13 @@ fn remove_ranks(node: &mut Node, ranks: Range<usize>, each: &mut dyn FnMut(Alias
     // What is left at the two edges of the gap may be little.
     for edge in [at, at.saturating_sub(1), at.saturating_sub(2)] {
         if edge < inner.len() && inner.child(edge).len() < inner.child(edge).capacity() / 2 {
-            inner.merge(edge);
+            *nodes -= usize::from(inner.merge(edge));
         }
     }
 }
 
 /// Frees the last leaf and the nodes that become empty by that; gives how many elements it had.
-fn shed_leaf(node: &mut Node) -> usize {
+fn shed_leaf(node: &mut Node, nodes: &mut usize) -> usize {
     match node {
         Node::Leaf(leaf) => {
             let len = leaf.len();
@@ -384,10 +391,11 @@ fn shed_leaf(node: &mut Node) -> usize {
         }
         Node::Inner(inner) => {
             let last = inner.len() - 1;
-            let gone = shed_leaf(inner.child_mut(last));
+            let gone = shed_leaf(inner.child_mut(last), nodes);
             inner.counts_mut()[last] -= gone;
             if inner.child(last).len() == 0 {
                 inner.remove(last);
+                *nodes -= 1;
             }
             gone
         }
@@ -496,7 +504,7 @@ impl Tree {
         let nodes = self.root.as_deref().map_or(0, |root| visit(root, 0, &mut leaves));
         assert!(leaves.iter().all(|&height| height == leaves[0]), "leaves on several levels");
         assert_eq!(self.root.as_deref().map_or(0, Node::count), self.len);
-        assert_eq!(self.memory(), nodes * size_of::<Node>());
+        assert_eq!(self.nodes, nodes);
         let all: Vec<_> = self.range(0..self.len).collect();
         let ascend = |pair: &[(&[u8], f64)]| (pair[0].1, pair[0].0) < (pair[1].1, pair[1].0);
         assert!(all.windows(2).all(ascend), "elements out of order");
