@@ -35,6 +35,9 @@ use crate::rt::{Io, Token};
 use crate::shard::{Intent, Path};
 use smallvec::SmallVec;
 
+/// Intents of a stop among which a key that comes again is found.
+const INTENTS_COMPARED: usize = 16;
+
 /// What a tour does on one shard.
 struct Stop {
     shard: usize,
@@ -170,12 +173,13 @@ impl Worker {
         if !tour.whole {
             let (_, args) = batch.request(batch.len() - 1);
             let (registry, keyspace) = (&self.shared.env.registry, &self.shard.keyspace);
-            each_intent(registry, keyspace, (id, part), &args, &mut |new| match intents
-                .iter_mut()
-                .find(|intent| intent.hash == new.hash)
-            {
-                Some(intent) => intent.exclusive |= new.exclusive,
-                None => intents.push(new),
+            each_intent(registry, keyspace, (id, part), &args, &mut |new| {
+                // Holding a key twice does no harm, so among many it is not looked for.
+                let few = intents.len().min(INTENTS_COMPARED);
+                match intents[..few].iter_mut().find(|intent| intent.hash == new.hash) {
+                    Some(intent) => intent.exclusive |= new.exclusive,
+                    None => intents.push(new),
+                }
             });
         }
     }

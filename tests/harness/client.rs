@@ -88,7 +88,7 @@ impl Client {
     /// Sends a command and waits for its reply; panics when the connection fails.
     pub fn call(&mut self, cmd: &Cmd) -> Reply {
         let reply = self.send(cmd).and_then(|()| self.recv());
-        reply.unwrap_or_else(|e| panic!("{cmd:?}: {e}"))
+        reply.unwrap_or_else(|e| panic!("{:.200}: {e}", format!("{cmd:?}")))
     }
 
     /// `call` of a redis-cli line.
