@@ -4,7 +4,7 @@ use super::number::db_index;
 use super::spec::*;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Cx, Keys};
 
 const MULTI_SHARD_SUM: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
 const ALL_KEYS: i32 = -1;
@@ -113,21 +113,32 @@ pub const COMMANDS: &[Command] = &[
 const SAME_OBJECT: CmdError = CmdError::fixed("ERR source and destination objects are the same");
 
 /// DEL and UNLINK.
+/// How many of the arguments from 1 on `is` says yes to.
+fn count_keys(cx: &mut Cx, args: Args, is: impl Fn(&mut Keys, &[u8]) -> bool) -> usize {
+    let keys = args.from(1);
+    let mut count = 0;
+    for (n, key) in keys.iter().enumerate() {
+        cx.keys.look_ahead(&keys, n, 1);
+        count += usize::from(is(&mut cx.keys, key));
+    }
+    count
+}
+
 fn del(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let removed = args.iter().skip(1).filter(|key| cx.keys.remove(key)).count();
+    let removed = count_keys(cx, args, |keys, key| keys.remove(key));
     cx.keys.changed(removed as u64);
     cx.out.int(removed as i64);
     Ok(())
 }
 
 fn exists(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let found = args.iter().skip(1).filter(|key| cx.keys.inspect(key).is_some()).count();
+    let found = count_keys(cx, args, |keys, key| keys.inspect(key).is_some());
     cx.out.int(found as i64);
     Ok(())
 }
 
 fn touch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let found = args.iter().skip(1).filter(|key| cx.keys.touch(key)).count();
+    let found = count_keys(cx, args, |keys, key| keys.touch(key));
     cx.out.int(found as i64);
     Ok(())
 }

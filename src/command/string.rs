@@ -358,7 +358,9 @@ fn getset(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn mget(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     cx.out.array(args.len() - 1);
-    for key in args.from(1).iter() {
+    let keys = args.from(1);
+    for (n, key) in keys.iter().enumerate() {
+        cx.keys.look_ahead(&keys, n, 1);
         mget_element(cx, key);
     }
     Ok(())
@@ -403,8 +405,10 @@ fn check_pairs(cx: &Cx, args: Args) -> Result<(), CmdError> {
 }
 
 fn set_pairs(cx: &mut Cx, args: Args) {
-    for at in (1..args.len()).step_by(2) {
-        cx.keys.set_string(args.at(at), args.at(at + 1), Expiry::Clear);
+    let pairs = args.from(1);
+    for (n, at) in (0..pairs.len()).step_by(2).enumerate() {
+        cx.keys.look_ahead(&pairs, n, 2);
+        cx.keys.set_string(pairs.at(at), pairs.at(at + 1), Expiry::Clear);
     }
     cx.keys.changed((args.len() / 2) as u64);
 }

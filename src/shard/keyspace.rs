@@ -18,7 +18,12 @@ use crate::clock;
 use crate::data::entry::Entry;
 use crate::data::table;
 use crate::metrics::ShardStats;
+use crate::resp::Args;
+use smallvec::SmallVec;
 use std::sync::Arc;
+
+/// Keys of one command that are looked up in one go: their cache misses overlap.
+const GROUP: usize = 16;
 
 pub(super) type Table = table::Table<Entry, ahash::RandomState>;
 type Occupied<'t> = table::Occupied<'t, Entry, ahash::RandomState>;
@@ -183,6 +188,23 @@ impl Keys<'_> {
             touch: self.touch,
             looked: self.looked,
         }
+    }
+
+    /// For a command that is about to look up one key after the other, of which this is the `n`-th
+    /// look: starts loading what the next [`GROUP`] looks will read. Their keys are every `step`-th
+    /// of `keys`.
+    #[inline]
+    pub fn look_ahead(&self, keys: &Args, n: usize, step: usize) {
+        if n.is_multiple_of(GROUP) && keys.len() > (n + 1) * step {
+            self.prefetch_group(keys.from(n * step), step);
+        }
+    }
+
+    fn prefetch_group(&self, keys: Args, step: usize) {
+        let group = keys.iter().step_by(step).take(GROUP);
+        let hashes: SmallVec<[u64; GROUP]> = group.map(|key| self.space.hash(key)).collect();
+        hashes.iter().for_each(|&hash| self.space.prefetch_bucket(self.db, hash));
+        hashes.iter().for_each(|&hash| self.space.prefetch_entry(self.db, hash));
     }
 
     /// Keys in this database, those that have expired but not yet gone among them.
