@@ -77,6 +77,12 @@ pub struct ShardStats {
     pub connections_rejected: Counter,
     pub connections_now: Counter,
     pub blocked_clients: Counter,
+    /// Clients that listen to channels, and what somebody listens to of what the shard owns.
+    pub pubsub_clients: Counter,
+    pub pubsub_channels: Counter,
+    pub pubsub_shard_channels: Counter,
+    /// The same on all shards.
+    pub pubsub_patterns: Counter,
     pub connection_migrations: Counter,
     pub input_bytes: Counter,
     pub output_bytes: Counter,
@@ -117,6 +123,10 @@ impl ShardStats {
             connections_rejected: Counter::default(),
             connections_now: Counter::default(),
             blocked_clients: Counter::default(),
+            pubsub_clients: Counter::default(),
+            pubsub_channels: Counter::default(),
+            pubsub_shard_channels: Counter::default(),
+            pubsub_patterns: Counter::default(),
             connection_migrations: Counter::default(),
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),

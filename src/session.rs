@@ -4,6 +4,8 @@
 
 use crate::resp::Protocol;
 pub use crate::rt::Peer;
+use crate::shard::{Name, Topic};
+use std::collections::HashSet;
 use std::fmt::Write;
 
 /// What CLIENT REPLY chose.
@@ -32,6 +34,58 @@ pub struct Multi {
     pub running: bool,
 }
 
+/// What a client listens to.
+#[derive(Debug, Clone, Default)]
+pub struct Subscriptions {
+    channels: HashSet<Name, ahash::RandomState>,
+    patterns: HashSet<Name, ahash::RandomState>,
+    sharded: HashSet<Name, ahash::RandomState>,
+}
+
+impl Subscriptions {
+    fn names(&self, topic: Topic) -> &HashSet<Name, ahash::RandomState> {
+        match topic {
+            Topic::Channel => &self.channels,
+            Topic::Pattern => &self.patterns,
+            Topic::Sharded => &self.sharded,
+        }
+    }
+
+    fn names_mut(&mut self, topic: Topic) -> &mut HashSet<Name, ahash::RandomState> {
+        match topic {
+            Topic::Channel => &mut self.channels,
+            Topic::Pattern => &mut self.patterns,
+            Topic::Sharded => &mut self.sharded,
+        }
+    }
+
+    /// `false` when it listens to that already.
+    pub fn add(&mut self, topic: Topic, name: &Name) -> bool {
+        self.names_mut(topic).insert(name.clone())
+    }
+
+    /// `false` when it does not listen to that.
+    pub fn remove(&mut self, topic: Topic, name: &Name) -> bool {
+        self.names_mut(topic).remove(name)
+    }
+
+    pub fn all(&self, topic: Topic) -> Vec<Name> {
+        self.names(topic).iter().cloned().collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.patterns.is_empty() && self.sharded.is_empty()
+    }
+
+    /// The number in acknowledgements: channels and patterns together, or sharded channels.
+    pub fn counted(&self, topic: Topic) -> usize {
+        match topic {
+            Topic::Channel | Topic::Pattern => self.channels.len() + self.patterns.len(),
+            Topic::Sharded => self.sharded.len(),
+        }
+    }
+}
+
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -53,6 +107,8 @@ pub struct Session {
     pub blocked: bool,
     /// How many keys it watches.
     pub watched: usize,
+    /// What it listens to, if it does.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// `READONLY`: as a cluster client it accepts answers of a replica.
     pub readonly: bool,
     /// To be closed when the replies so far are out.
@@ -84,6 +140,7 @@ impl Session {
             multi: None,
             blocked: false,
             watched: 0,
+            subscriptions: None,
             readonly: false,
             closing: false,
             created_at: now,
@@ -108,6 +165,22 @@ impl Session {
         self.multi = None;
         self.watched = 0;
         self.readonly = false;
+    }
+
+    /// Whether it listens to something and so can be sent what it has not asked for.
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.is_some()
+    }
+
+    /// The class of clients to which it belongs, as CLIENT LIST's TYPE names it.
+    pub fn class(&self) -> &'static str {
+        if self.is_subscriber() { "pubsub" } else { "normal" }
+    }
+
+    /// Channels, patterns and sharded channels that it listens to.
+    fn subscription_counts(&self) -> [usize; 3] {
+        let count = |topic| self.subscriptions.as_ref().map_or(0, |all| all.names(topic).len());
+        [Topic::Channel, Topic::Pattern, Topic::Sharded].map(count)
     }
 
     /// Whether an EXEC of this client is under way.
@@ -167,10 +240,11 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
     let mut line = String::with_capacity(320);
     let seconds = |since: i64| (now / 1000 - since / 1000).max(0);
     let text = String::from_utf8_lossy;
+    let [channels, patterns, sharded] = session.subscription_counts();
     // Writing to a string cannot fail.
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
          tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
@@ -182,6 +256,9 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
         seconds(session.active_at),
         flags(session),
         session.db,
+        channels,
+        patterns,
+        sharded,
         session.multi.map_or(-1, |multi| multi.requests as i64),
         session.watched,
         facts.qbuf,
@@ -204,6 +281,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
 /// The letters of the `flags` field, `N` when there is none.
 fn flags(session: &Session) -> String {
     let letters = [
+        (session.is_subscriber(), 'P'),
         (session.multi.is_some(), 'x'),
         (session.blocked, 'b'),
         (session.closing, 'c'),

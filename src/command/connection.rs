@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
         "[protover [AUTH username password] [SETNAME clientname]]",
         "Chooses the protocol of the connection, and logs in and names it on the way.",
     ),
-    session("ping", -1, FAST, ping)
+    session("ping", -1, FAST.with(SUBSCRIBED), ping)
         .doc(
             Group::Connection,
             "1.0.0",
@@ -47,11 +47,11 @@ pub const COMMANDS: &[Command] = &[
             "Answers PONG or the message: the server is alive.",
         )
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
-    session("quit", -1, ALWAYS, quit)
+    session("quit", -1, ALWAYS.with(SUBSCRIBED), quit)
         .in_multi(InMulti::Runs)
         .doc(Group::Connection, "1.0.0", "O(1)", "", "Closes the connection.")
         .deprecated("7.2.0", "just closing the connection"),
-    session("reset", 1, ALWAYS, reset).in_multi(InMulti::Runs).doc(
+    session("reset", 1, ALWAYS.with(SUBSCRIBED), reset).in_multi(InMulti::Runs).doc(
         Group::Connection,
         "6.2.0",
         "O(1)",
@@ -201,7 +201,14 @@ pub fn printable(text: &[u8]) -> bool {
 }
 
 fn ping(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let listens = cx.session.is_subscriber() && cx.session.protocol == Protocol::Resp2;
     match (args.len(), args.get(1)) {
+        // Whoever listens expects something like a message.
+        (1 | 2, message) if listens => {
+            cx.out.array(2);
+            cx.out.bulk(b"pong");
+            cx.out.bulk(message.unwrap_or_default());
+        }
         (1, _) => cx.out.simple("PONG"),
         (2, Some(message)) => cx.out.bulk(message),
         _ => return Err(CmdError::wrong_arity(cx.name)),
@@ -219,7 +226,7 @@ fn reset(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
     cx.session.reset(authenticated);
     cx.out.protocol = cx.session.protocol;
     cx.out.simple("RESET");
-    Ok(Control::Forget)
+    Ok(Control::Reset)
 }
 
 fn select(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {

@@ -6,7 +6,7 @@ use crate::error::CmdError;
 use crate::metrics::ShardStats;
 use crate::resp::Encoder;
 use crate::session::{ConnectionFacts, Session, client_line};
-use crate::shard::SlotTable;
+use crate::shard::{Name, SlotTable, Topic};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What all shards share. Nothing here is locked by a command on keys.
@@ -114,12 +114,24 @@ pub enum Control {
     Exec,
     /// The requests since MULTI and what is watched are forgotten; the reply is written.
     Forget,
+    /// The client is as new: as [`Control::Forget`], and it listens to nothing any more.
+    Reset,
     /// Watch the keys that are the arguments, then `+OK`.
     Watch,
     /// Watch nothing any more, then `+OK`.
     Unwatch,
+    /// What the client listens to has changed: the reply, once the shards concerned know.
+    Subscribe(Vec<SubscriptionChange>),
     /// Stop the server; the connection is closed without a reply.
     Shutdown,
+}
+
+/// A client listens to something from now on, or no more.
+#[derive(Debug, Clone)]
+pub struct SubscriptionChange {
+    pub topic: Topic,
+    pub name: Name,
+    pub more: bool,
 }
 
 /// A request to the connections of every shard.
@@ -233,7 +245,7 @@ impl ClientFilter {
         };
         (self.ids.is_empty() || self.ids.contains(&session.id))
             && self.except != Some(session.id)
-            && self.kind.is_none_or(|kind| kind == "normal")
+            && self.kind.is_none_or(|kind| kind == session.class())
             && self.age_s_min.is_none_or(|s| now / 1000 - session.created_at / 1000 >= s)
             && self.user.as_deref().is_none_or(|user| user == b"default")
             && is(&self.address, &|| session.peer.address())

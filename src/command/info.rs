@@ -132,8 +132,8 @@ fn server(cx: &SessionCx, fields: &mut Fields) {
 fn clients(cx: &SessionCx, fields: &mut Fields) {
     fields.add("connected_clients", sum(cx.env, |s| &s.connections_now));
     fields.add("maxclients", cx.env.config().maxclients);
-    // No command blocks yet, so this is true; `redis-cli --stat` reads it.
     fields.add("blocked_clients", sum(cx.env, |s| &s.blocked_clients));
+    fields.add("pubsub_clients", sum(cx.env, |s| &s.pubsub_clients));
 }
 
 fn memory(cx: &SessionCx, fields: &mut Fields) {
@@ -191,6 +191,10 @@ fn stats(cx: &SessionCx, fields: &mut Fields) {
         fields.add(name, sum(cx.env, counter));
     }
     fields.add("evicted_keys", 0);
+    fields.add("pubsub_channels", sum(cx.env, |s| &s.pubsub_channels));
+    // Every shard knows all patterns.
+    fields.add("pubsub_patterns", cx.stats().pubsub_patterns.get());
+    fields.add("pubsubshard_channels", sum(cx.env, |s| &s.pubsub_shard_channels));
     fields.add("instantaneous_ops_per_sec", sum(cx.env, |s| &s.commands_a_second));
     let kilobytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     let (input, output) =

@@ -27,6 +27,7 @@ mod lcs;
 mod list;
 mod number;
 mod object;
+mod pubsub;
 mod registry;
 mod scan;
 mod server;
@@ -45,21 +46,23 @@ mod value;
 
 pub use connection::REDIS_VERSION;
 pub use control::SessionCx;
+pub use control::SubscriptionChange;
 pub use control::write_client_line;
 pub use control::{Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, Faults};
 pub use execute::{Caller, execute, execute_session};
 pub use help::help;
+pub use pubsub::write_message;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
-pub use spec::MAY_REPLICATE;
 pub use spec::{
     ADMIN, BLOCKING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, SERVED_WHOLE, WRITE,
 };
+pub use spec::{APART, MAY_REPLICATE, PUBSUB, SUBSCRIBED};
 pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 26] = [
+const FAMILIES: [&[Command]; 27] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
@@ -86,4 +89,5 @@ const FAMILIES: [&[Command]; 26] = [
     info::COMMANDS,
     cluster::COMMANDS,
     transaction::COMMANDS,
+    pubsub::COMMANDS,
 ];

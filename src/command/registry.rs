@@ -247,7 +247,7 @@ fn hash(name: &[u8]) -> usize {
 const UNKNOWN_SHOWN_MAX: usize = 128;
 
 fn shape(command: &Command) -> KeyShape {
-    match command.keys {
+    match command.routing() {
         [] => KeyShape::None,
         [KeySpec { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, .. }] => {
             KeyShape::One(*at as u8)
@@ -260,13 +260,18 @@ fn shape(command: &Command) -> KeyShape {
 pub type KeyIndexes = SmallVec<[u32; 8]>;
 
 impl Command {
+    /// What says where the keys of a request are, or the names that are routed like keys.
+    fn routing(&self) -> &'static [KeySpec] {
+        if self.keys.is_empty() { self.routes } else { self.keys }
+    }
+
     /// The indexes of the keys in `args`, spec by spec.
     pub fn key_indexes(&self, args: &Args) -> Result<KeyIndexes, CmdError> {
         if let Some(find) = self.find_keys {
             return Ok(find(args).map(|index| index as u32).collect());
         }
         let mut indexes = KeyIndexes::new();
-        for spec in self.keys {
+        for spec in self.routing() {
             spec_indexes(spec, args, &mut indexes)?;
         }
         Ok(indexes)

@@ -85,6 +85,10 @@ pub const PLAIN: Flags = Flags(1 << 21);
 /// A client that waits is served with all its keys at hand, also those that are not ready, and is tried
 /// again also when one of them goes or gets a value of another type: the command then has an error to tell.
 pub const SERVED_WHOLE: Flags = Flags(1 << 22);
+/// May be called by a client that listens to channels and speaks RESP2.
+pub const SUBSCRIBED: Flags = Flags(1 << 23);
+/// Looks at what belongs to shards and is no key, so it cannot be part of a block where there are several.
+pub const APART: Flags = Flags(1 << 24);
 
 /// Where a command's keys begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +163,7 @@ pub enum Group {
     Server,
     Cluster,
     Transactions,
+    PubSub,
 }
 
 impl Group {
@@ -178,6 +183,7 @@ impl Group {
             Group::Server => "server",
             Group::Cluster => "cluster",
             Group::Transactions => "transactions",
+            Group::PubSub => "pubsub",
         }
     }
 
@@ -196,7 +202,8 @@ impl Group {
             Group::Geo => Some("geo"),
             Group::Connection => Some("connection"),
             Group::Transactions => Some("transaction"),
-            Group::Server | Group::Cluster => None,
+            // A flag implies that of most of the last ones.
+            Group::Server | Group::Cluster | Group::PubSub => None,
         }
     }
 }
@@ -283,6 +290,8 @@ pub struct Command {
     pub arity: i32,
     pub flags: Flags,
     pub keys: &'static [KeySpec],
+    /// In place of key specs, for names that are no keys but go where keys of that name would.
+    pub routes: &'static [KeySpec],
     /// For key specs with `variable_flags`.
     pub key_flags: Option<KeyFlagsFn>,
     /// For commands that can use keys whose names only the data tell: such a request must run with
@@ -324,6 +333,7 @@ pub const fn shard(
         arity,
         flags,
         keys,
+        routes: &[],
         key_flags: None,
         unnamed_keys: None,
         find_keys: None,
@@ -382,6 +392,12 @@ impl Command {
 
     pub const fn in_multi(mut self, in_multi: InMulti) -> Command {
         self.in_multi = in_multi;
+        self
+    }
+
+    /// What names the shards of a request that has no keys.
+    pub const fn routed(mut self, routes: &'static [KeySpec]) -> Command {
+        self.routes = routes;
         self
     }
 

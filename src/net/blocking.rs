@@ -242,16 +242,18 @@ impl Worker {
         }
     }
 
-    /// Whether clients may have something to get.
+    /// Whether clients may have something to get: what they wait for, or messages.
     #[inline]
     pub(super) fn has_ready(&self) -> bool {
-        self.shard.keyspace.waited.as_ref().is_some_and(|waited| waited.has_ready())
+        let waited = self.shard.keyspace.waited.as_ref();
+        self.shard.channels.has_mail() || waited.is_some_and(|waited| waited.has_ready())
     }
 
     /// Serves those who wait for keys that have become ready. To be called after a whole command,
     /// block or transaction, and never in the middle of one.
     #[cold]
     pub(super) fn serve(&mut self) {
+        self.send_published();
         while let Some((db, key)) =
             self.shard.keyspace.waited.as_mut().and_then(|waited| waited.next_ready())
         {

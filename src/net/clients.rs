@@ -66,6 +66,14 @@ impl Worker {
                 self.forget(io, token, conn);
                 self.reply_to_command(conn, |out| out.raw(&reply));
             }
+            Control::Reset => {
+                self.forget(io, token, conn);
+                self.unsubscribe_all(token, conn);
+                self.reply_to_command(conn, |out| out.raw(&reply));
+            }
+            Control::Subscribe(changes) => {
+                self.change_subscriptions(token, conn, changes, &reply);
+            }
             Control::Done => self.reply_to_command(conn, |out| out.raw(&reply)),
             Control::Close => {
                 self.reply_to_command(conn, |out| out.raw(&reply));

@@ -54,6 +54,8 @@ pub struct Conn {
     pub over_soft_limit_since: Option<i64>,
     /// Batches of this connection that its own shard has put off.
     pub put_off: usize,
+    /// Counted among those who listen to channels.
+    pub listens: bool,
     /// Requests since MULTI, watched keys.
     pub transaction: Option<Box<Transaction>>,
 }
@@ -81,6 +83,7 @@ impl Conn {
             detaching: false,
             over_soft_limit_since: None,
             put_off: 0,
+            listens: false,
             transaction: None,
         }
     }

@@ -82,7 +82,8 @@ impl Worker {
     /// those that are owed too much looked at although nothing happens to them.
     fn look_at_conns(&mut self, io: &mut dyn Io) {
         let silence_ms = i64::from(self.limits.timeout_s) * 1000;
-        if silence_ms == 0 && self.limits.output.soft == 0 {
+        let limits = &self.limits.output;
+        if silence_ms == 0 && limits.normal.soft == 0 && limits.pubsub.soft == 0 {
             return;
         }
         let slots = self.conn_slots();
@@ -94,6 +95,7 @@ impl Worker {
             if conn.over_soft_limit_since.is_some() {
                 self.mark(token);
             } else if silence_ms > 0
+                && !conn.session.is_subscriber()
                 && self.now - conn.session.active_at > silence_ms
                 && conn.waits_for_peer()
             {

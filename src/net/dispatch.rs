@@ -8,12 +8,12 @@ use super::conn::{Conn, KEPT_BUFFER};
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    BLOCKING, Caller, Command, CommandId, InMulti, KeyShape, NO_AUTH, NO_MULTI, PLAIN, PROTECTED,
-    Run, Spread, Unknown, execute,
+    APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KeyShape, NO_AUTH, NO_MULTI,
+    PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
-use crate::resp::{Args, Encoder, Limits, Span, Step};
+use crate::resp::{Args, Encoder, Limits, Protocol, Span, Step};
 use crate::route::Batch;
 use crate::rt::{Io, Token};
 use bytes::Buf;
@@ -69,7 +69,9 @@ impl Worker {
             keep_query(conn, bytes);
             self.resume(io, token, conn);
         }
-        if let Some(target) = conn.traffic.verdict.take() {
+        if let Some(target) = conn.traffic.verdict.take()
+            && !conn.session.is_subscriber()
+        {
             conn.moving_to = Some(target);
         }
         // What waits for an operation is no unfinished request: the client is made to wait.
@@ -323,8 +325,13 @@ impl Worker {
             CmdError::NO_AUTH
         } else if !right {
             registry.wrong_words(args)
+        } else if conn.session.is_subscriber() && !may_be_sent_by_listeners(conn, flags) {
+            let name = registry.command(id).name.as_bytes();
+            CmdError::err_of(&[b"Can't execute '", name, ONLY_PUBSUB])
         } else if flags.has(NO_MULTI) && conn.session.multi.is_some() {
             CmdError::fixed("ERR Command not allowed inside a transaction")
+        } else if flags.has(APART) && conn.session.multi.is_some() && self.slots.shards() > 1 {
+            CmdError::fixed("ERR Command not allowed inside a transaction over several shards")
         } else {
             return Ok(id);
         };
@@ -512,9 +519,18 @@ impl Worker {
     }
 
     pub(super) fn is_over_hard_limit(&self, conn: &Conn) -> bool {
-        self.limits.output.hard > 0 && conn.output_len() as u64 > self.limits.output.hard
+        let hard = self.output_limit(conn).hard;
+        hard > 0 && conn.output_len() as u64 > hard
     }
 }
+
+/// In RESP2 what is sent to a client that listens could be taken for a reply.
+fn may_be_sent_by_listeners(conn: &Conn, flags: Flags) -> bool {
+    conn.session.protocol != Protocol::Resp2 || flags.has(SUBSCRIBED)
+}
+
+const ONLY_PUBSUB: &[u8] =
+    b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
 
 const NOT_ALLOWED: CmdError = CmdError::fixed(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \

@@ -24,7 +24,7 @@ use crate::command::{Caller, CommandId, Run, execute};
 use crate::resp::Args;
 use crate::route::Waiting;
 use crate::rt::{Io, Token};
-use crate::shard::{Intent, Parcel, Tables};
+use crate::shard::{Foreign, Intent, Parcel, Tables};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,6 +50,29 @@ pub struct Loan {
     /// A client that has found nothing, or is trying again: it waits for the keys as soon as they
     /// are back.
     pub waiting: Option<Arc<Waiting>>,
+    /// Channels of the owner to which the borrower will publish, and how many clients listen.
+    channels: Vec<Channel>,
+    /// What it has published there.
+    published: Vec<Foreign>,
+}
+
+/// A channel to which a block publishes.
+pub(super) struct Channel {
+    pub name: Box<[u8]>,
+    pub sharded: bool,
+    /// As the owner has counted.
+    pub clients: u64,
+}
+
+/// What is to be borrowed.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    pub keys: Vec<Box<[u8]>>,
+    pub channels: Vec<Channel>,
+    /// Where the client watches some of the keys.
+    pub watched_on: &'a [usize],
+    /// Everything, of all shards.
+    pub whole: bool,
 }
 
 /// Loans in the boxes in which they travel.
@@ -121,7 +144,7 @@ impl Worker {
         let may_wait = matches!(conn.operation, Some(Operation::Blocking(_)));
         let caller = Caller { may_wait, ..super::dispatch::caller(conn) };
         let work = Work::Command { id, caller, words };
-        self.gather(io, token, conn, work, keys, &[], false);
+        self.gather(io, token, conn, work, Wanted { keys, ..Wanted::default() });
     }
 
     /// Begins a command that needs the keys of all shards.
@@ -135,21 +158,18 @@ impl Worker {
     ) {
         let words = args.iter().map(<[u8]>::to_vec).collect();
         let work = Work::Command { id, caller: super::dispatch::caller(conn), words };
-        self.gather(io, token, conn, work, Vec::new(), &[], true);
+        self.gather(io, token, conn, work, Wanted { whole: true, ..Wanted::default() });
     }
 
-    /// Borrows `keys` (or with `whole` everything) for a block; `watched_on` are the shards where
-    /// the client watches some of them.
+    /// Borrows what a block needs.
     pub(super) fn gather_block(
         &mut self,
         io: &mut dyn Io,
         token: Token,
         conn: &mut Conn,
-        keys: Vec<Box<[u8]>>,
-        watched_on: &[usize],
-        whole: bool,
+        wanted: Wanted,
     ) {
-        self.gather(io, token, conn, Work::Block, keys, watched_on, whole);
+        self.gather(io, token, conn, Work::Block, wanted);
     }
 
     /// Borrows the keys of a command that waited and is to run again.
@@ -161,29 +181,32 @@ impl Worker {
         waiting: Arc<Waiting>,
         keys: Vec<Box<[u8]>>,
     ) {
-        self.gather(io, token, conn, Work::Retry(waiting), keys, &[], false);
+        let wanted = Wanted { keys, ..Wanted::default() };
+        self.gather(io, token, conn, Work::Retry(waiting), wanted);
     }
 
-    #[allow(clippy::too_many_arguments)] // the two above say which belong together
     fn gather(
         &mut self,
         io: &mut dyn Io,
         token: Token,
         conn: &mut Conn,
         work: Work,
-        keys: Vec<Box<[u8]>>,
-        watched_on: &[usize],
-        whole: bool,
+        wanted: Wanted,
     ) {
+        let Wanted { keys, channels, watched_on, whole } = wanted;
         self.flush_batches();
         let mut by_shard: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); self.slots.shards()];
         for key in keys {
             by_shard[self.slots.owner_of(&key)].push(key);
         }
+        let mut channels_of: Vec<Vec<Channel>> = by_shard.iter().map(|_| Vec::new()).collect();
+        for channel in channels {
+            channels_of[self.slots.owner_of(&channel.name)].push(channel);
+        }
         let gather = self.gathers.next;
         self.gathers.next += 1;
         let (borrower, client) = (self.index, conn.session.id);
-        let loan = |(owner, mut keys): (usize, Vec<Box<[u8]>>)| {
+        let mut loan = |(owner, mut keys): (usize, Vec<Box<[u8]>>)| {
             keys.sort_unstable();
             keys.dedup();
             let keyspace = &self.shard.keyspace;
@@ -201,10 +224,12 @@ impl Worker {
                 watcher: watched_on.contains(&owner).then_some(client),
                 dirty: false,
                 waiting: None,
+                channels: std::mem::take(&mut channels_of[owner]),
+                published: Vec::new(),
             })
         };
         let wanted = by_shard.into_iter().enumerate().rev();
-        let wanted = wanted.filter(|(_, keys)| whole || !keys.is_empty()).map(loan).collect();
+        let wanted = wanted.filter(|(_, keys)| whole || !keys.is_empty()).map(&mut loan).collect();
         if conn.operation.is_none() {
             conn.operation = Some(Operation::Gathering);
         }
@@ -248,6 +273,9 @@ impl Worker {
         match loan.whole {
             true => self.line.intents.hold_all(),
             false => loan.hold = self.line.intents.hold(loan.intents.clone(), None),
+        }
+        for channel in &mut loan.channels {
+            channel.clients = self.shard.channels.receivers(&channel.name, channel.sharded);
         }
         let (keyspace, now) = (&mut self.shard.keyspace, self.now);
         loan.dirty = loan.watcher.is_some_and(|client| keyspace.unwatch(client, now));
@@ -377,14 +405,25 @@ impl Worker {
     /// Puts what was borrowed among the own keys, to run commands and for no longer: nobody else
     /// must see it there.
     pub(super) fn unpack(&mut self, loans: &mut [Box<Loan>]) {
-        for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
-            self.shard.keyspace.unpack(&mut loan.parcel, self.now);
+        for loan in loans.iter_mut().filter(|loan| loan.owner != self.index) {
+            for Channel { name, sharded, clients } in &loan.channels {
+                self.shard.channels.borrow(name, *sharded, *clients);
+            }
+            if !loan.whole {
+                self.shard.keyspace.unpack(&mut loan.parcel, self.now);
+            }
         }
     }
 
     pub(super) fn repack(&mut self, loans: &mut [Box<Loan>]) {
         for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
             self.shard.keyspace.repack(&mut loan.parcel, self.now);
+        }
+        for foreign in self.shard.channels.end_block() {
+            let owner = self.slots.owner_of(&foreign.channel);
+            if let Some(loan) = loans.iter_mut().find(|loan| loan.owner == owner) {
+                loan.published.push(foreign);
+            }
         }
     }
 
@@ -396,7 +435,7 @@ impl Worker {
                 continue;
             }
             let owner = loan.owner;
-            match loan.whole {
+            match loan.whole || !loan.published.is_empty() {
                 true => self.mail.push(owner, Message::Return(loan)),
                 false => self.mail.push_quietly(owner, Message::Return(loan)),
             }
@@ -413,6 +452,10 @@ impl Worker {
     }
 
     fn let_go(&mut self, mut loan: Box<Loan>) {
+        for Foreign { channel, message, sharded } in loan.published.drain(..) {
+            self.shard.channels.publish(&channel, &message, sharded);
+        }
+        self.send_published();
         self.wait_for_loan(&mut loan);
         self.release((!loan.whole).then_some(loan.hold));
     }

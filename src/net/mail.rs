@@ -5,12 +5,14 @@ use super::conn::Conn;
 use super::dispatch::regulate;
 use super::gather::Loan;
 use super::operation::{Answer, Operation, Question};
+use super::subscribers::Listening;
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{KeyShape, Run, Spread, execute};
 use crate::resp::Args;
 use crate::route::{Batch, Kind, Request, Waiting};
 use crate::rt::{Io, Socket, Token};
+use crate::shard::Published;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -48,6 +50,12 @@ pub enum Message {
     Visit(Box<Tour>),
     /// Has run all its parts.
     Toured(Box<Tour>),
+    /// Clients of the sender listen to what the receiver owns, or no more.
+    Listen(Box<Listening>),
+    /// The receiver's client is known to listen.
+    Heard(Token),
+    /// For those of the receiver's clients who listen.
+    Deliver(Arc<Published>),
     /// What a tour held here is let go; without a number it held all keys.
     Release(Option<u32>),
 }
@@ -98,6 +106,9 @@ impl Worker {
             Message::Forget(waiting) => self.forget_waiting(&waiting),
             Message::Visit(tour) => self.take_in(io, tour, None),
             Message::Toured(tour) => self.toured(io, tour, None),
+            Message::Listen(listening) => self.listen(&listening),
+            Message::Heard(token) => self.heard(io, token),
+            Message::Deliver(published) => self.deliver(&published),
             Message::Release(hold) => self.release(hold),
         }
     }
@@ -137,7 +148,7 @@ impl Worker {
 
     /// Runs one request of a batch, whoever holds its keys.
     pub(super) fn run_request(&mut self, batch: &mut Batch, index: usize, now: i64) {
-        let hard_limit = self.limits.output.hard as usize;
+        let hard_limit = self.limits.output.normal.hard as usize;
         let registry = &self.shared.env.registry;
         let whole = batch.kind != Kind::Requests;
         let (origin, connection, turn) = (batch.origin, batch.connection, batch.turn);

@@ -22,6 +22,7 @@ mod migrate;
 mod operation;
 mod pause;
 mod squash;
+mod subscribers;
 mod tour;
 mod transaction;
 mod whole;

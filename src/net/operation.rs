@@ -3,6 +3,7 @@
 use super::blocking::Blocking;
 use super::conn::Conn;
 use super::mail::Message;
+use super::subscribers::Subscribing;
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
@@ -22,6 +23,8 @@ pub enum Operation {
     Gathering,
     /// A command that may wait until there is something for it.
     Blocking(Box<Blocking>),
+    /// What the client listens to has changed, and not all owners know.
+    Subscribing(Box<Subscribing>),
     /// The next request waits for the end of a pause.
     Paused,
     /// A command or block is on tour, or begins when all earlier requests are done.
@@ -31,7 +34,7 @@ pub enum Operation {
 impl Operation {
     /// Whether its reply comes as soon as the other shards have had their turns.
     pub fn is_brief(&self) -> bool {
-        matches!(self, Operation::Gathering | Operation::Touring(_))
+        matches!(self, Operation::Gathering | Operation::Touring(_) | Operation::Subscribing(_))
     }
 }
 

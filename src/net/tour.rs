@@ -45,6 +45,8 @@ struct Stop {
     intents: SmallVec<[Intent; 4]>,
     /// What it holds there, once it has been there.
     hold: u32,
+    /// Clients are to hear of it when it lets go there.
+    published: bool,
 }
 
 /// How some of the parts' replies become one.
@@ -163,7 +165,13 @@ impl Worker {
             Some(at) => at,
             None => {
                 let batch = self.batch(shard, tour.token);
-                tour.stops.push(Stop { shard, batch, intents: SmallVec::new(), hold: 0 });
+                tour.stops.push(Stop {
+                    shard,
+                    batch,
+                    intents: SmallVec::new(),
+                    hold: 0,
+                    published: false,
+                });
                 tour.stops.len() - 1
             }
         };
@@ -270,6 +278,8 @@ impl Worker {
             let intents = std::mem::take(&mut stop.intents);
             stop.hold = self.line.intents.hold(intents, Some(&path));
         }
+        let hold = (!tour.whole).then_some(tour.stops[at].hold);
+        tour.stops[at].published = self.keep_published(hold);
         tour.at += 1;
         self.go_to(path[0] as usize, tour);
     }
@@ -279,7 +289,10 @@ impl Worker {
         let (last, before) = tour.stops.split_last().expect("a tour has a stop");
         for stop in before.iter().filter(|stop| stop.shard != tour.origin) {
             let hold = (!tour.whole).then_some(stop.hold);
-            self.mail.push_quietly(stop.shard, Message::Release(hold));
+            match stop.published {
+                true => self.mail.push(stop.shard, Message::Release(hold)),
+                false => self.mail.push_quietly(stop.shard, Message::Release(hold)),
+            }
         }
         debug_assert_eq!(last.shard, self.index);
         match tour.origin == self.index {
@@ -290,6 +303,7 @@ impl Worker {
 
     /// A tour is done with keys that it held here.
     pub(super) fn release(&mut self, hold: Option<u32>) {
+        self.send_kept(hold);
         match hold {
             Some(hold) => self.line.release(hold),
             None => self.line.release_all(),

@@ -16,11 +16,11 @@
 //! borrowed like those of the requests, so that nothing comes between the answer and the EXEC.
 
 use super::conn::Conn;
-use super::gather::Loans;
+use super::gather::{Channel, Loans, Wanted};
 use super::worker::Worker;
 use crate::command::{
-    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, MAY_REPLICATE, Merge, Run, Spread, Unknown,
-    WRITE,
+    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, MAY_REPLICATE, Merge, PUBSUB, Run, Spread,
+    Unknown, WRITE,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
@@ -182,11 +182,14 @@ impl Worker {
             return self.begin_tour(io, conn, tour);
         }
         let keys = self.keys_of(&queue, &transaction);
+        let channels = self.channels_of(&queue);
         let watched_on = std::mem::take(&mut transaction.watched_on);
         transaction.queue = Some(queue);
         conn.transaction = Some(transaction);
         self.running(conn);
-        self.gather_block(io, token, conn, keys, &watched_on, place.everywhere);
+        let whole = place.everywhere;
+        let wanted = Wanted { keys, channels, watched_on: &watched_on, whole };
+        self.gather_block(io, token, conn, wanted);
     }
 
     fn running(&mut self, conn: &mut Conn) {
@@ -213,6 +216,20 @@ impl Worker {
             }
         }
         keys
+    }
+
+    /// The channels to which requests publish.
+    fn channels_of(&self, queue: &Batch) -> Vec<Channel> {
+        let publishes = PUBSUB.with(MAY_REPLICATE);
+        let channel = |at| {
+            let (request, args) = queue.request(at);
+            let command = self.shared.env.registry.command(request.id);
+            command.flags.has(publishes).then(|| {
+                let sharded = !command.keys.is_empty();
+                Channel { name: args.at(1).into(), sharded, clients: 0 }
+            })
+        };
+        (0..queue.len()).filter_map(channel).collect()
     }
 
     /// A block whose keys are here.

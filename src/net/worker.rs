@@ -8,8 +8,9 @@ use super::gather::Gathers;
 use super::line::Line;
 use super::mail::Message;
 use super::pause::Pause;
+use super::subscribers::Subscribers;
 use crate::command::Env;
-use crate::config::{EvictionPolicy, OutputLimit, ProtectedAction, Values};
+use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, Values};
 use crate::resp::Span;
 use crate::route::{Batch, Mailboxes};
 use crate::rt::{Bells, Handler, Io, Peer, Socket, Token};
@@ -44,7 +45,7 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     pub query_bytes: usize,
-    pub output: OutputLimit,
+    pub output: OutputLimits,
     pub clients: usize,
     pub timeout_s: u32,
     pub bulk_len_max: usize,
@@ -64,7 +65,7 @@ impl Limits {
     pub fn new(config: &Values) -> Limits {
         Limits {
             query_bytes: config.client_query_buffer_limit.min(SPAN_MAX) as usize,
-            output: config.client_output_buffer_limit.normal,
+            output: config.client_output_buffer_limit,
             clients: config.maxclients as usize,
             timeout_s: config.timeout,
             bulk_len_max: config.proto_max_bulk_len.min(SPAN_MAX) as usize,
@@ -141,6 +142,7 @@ pub struct Worker {
     pub(super) gathers: Gathers,
     pub(super) line: Line,
     pub(super) waiters: Waiters,
+    pub(super) subscribers: Subscribers,
     pub(super) pause: Pause,
     /// Connections that are not read from because the queue to a shard is full.
     pub(super) held_back: Vec<Token>,
@@ -173,6 +175,7 @@ impl Worker {
             gathers: Gathers::default(),
             line,
             waiters: Waiters::default(),
+            subscribers: Subscribers::default(),
             pause: Pause::default(),
             held_back: Vec::new(),
             now: 0,
@@ -294,6 +297,7 @@ impl Worker {
         }
         self.forget_closed(io, token, &mut conn);
         self.forget_blocked(&mut conn);
+        self.unsubscribe_all(token, &mut conn);
         io.close(token);
         self.keep_buffer(conn.out);
         self.shard.stats.connections_now.sub(1);
@@ -341,8 +345,14 @@ impl Worker {
         self.conns[index] = Some((token, conn));
     }
 
+    /// The limit of the class of clients to which a connection belongs.
+    pub(super) fn output_limit(&self, conn: &Conn) -> &OutputLimit {
+        let limits = &self.limits.output;
+        if conn.session.is_subscriber() { &limits.pubsub } else { &limits.normal }
+    }
+
     fn is_over_output_limit(&self, conn: &mut Conn) -> bool {
-        let limit = &self.limits.output;
+        let limit = self.output_limit(conn);
         let bytes = conn.output_len() as u64;
         if limit.hard > 0 && bytes > limit.hard {
             return true;
@@ -439,6 +449,7 @@ impl Handler for Worker {
     fn turn_end(&mut self, io: &mut dyn Io) {
         self.now = io.now();
         self.more = false;
+        self.push_kept();
         self.read_mail(io);
         self.serve_deferred();
         self.retry_waiting(io);
@@ -448,6 +459,7 @@ impl Handler for Worker {
             self.look_at_pause(io);
         }
         self.deliver_served(io);
+        self.push_kept();
         self.work_in_background(io);
         self.flush(io);
     }

@@ -1,6 +1,6 @@
 //! What a command's handler may touch.
 
-use super::{Keys, Settings};
+use super::{Channels, Keys, Settings};
 use crate::data::Type;
 use crate::resp::Encoder;
 use std::ops::Range;
@@ -10,6 +10,7 @@ use std::ops::Range;
 /// The parts are fields, so that a handler can hold an entry of `keys` while it writes to `out`.
 pub struct Cx<'a> {
     pub keys: Keys<'a>,
+    pub channels: &'a mut Channels,
     pub out: Encoder<'a>,
     pub settings: &'a Settings,
     pub random: &'a mut fastrand::Rng,

@@ -4,6 +4,7 @@
 //! where the reply goes comes in with the call.
 
 mod access;
+mod channels;
 mod cx;
 mod expire;
 mod free;
@@ -16,6 +17,7 @@ mod watch;
 mod watching;
 
 pub use access::Access;
+pub use channels::{Channels, Foreign, Name, Published, Topic};
 pub use cx::{Cx, TimedOut, Wait};
 pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
@@ -85,6 +87,7 @@ const FREE_STEP: usize = 256;
 pub struct Shard {
     pub index: usize,
     pub keyspace: Keyspace,
+    pub channels: Channels,
     pub settings: Settings,
     pub random: fastrand::Rng,
     pub stats: Arc<ShardStats>,
@@ -95,7 +98,8 @@ impl Shard {
     pub fn new(index: usize, seed: u64, settings: Settings, stats: Arc<ShardStats>) -> Shard {
         let keyspace = Keyspace::new(seed, settings.access, stats.clone());
         let random = fastrand::Rng::with_seed(seed ^ index as u64);
-        Shard { index, keyspace, settings, random, stats, expire: ExpireCycle::default() }
+        let channels = Channels::default();
+        Shard { index, keyspace, channels, settings, random, stats, expire: ExpireCycle::default() }
     }
 
     /// What is to be done without being asked for, about ten times a second: expiry and freeing

@@ -13,6 +13,7 @@ mod hashes;
 mod keys;
 mod lists;
 mod options;
+mod pubsub;
 mod scan;
 mod server;
 mod sets;

@@ -1,0 +1,345 @@
+//! Pub/sub on the side of the clients: who listens on this shard, and handing out messages.
+//!
+//! ```text
+//!   subscriber's shard            owner of the channel            publisher's shard
+//!      │── Listen(names) ──────────>│ counts the shard
+//!      │<──────────────── Heard ────│
+//!      │ replies                    │<────────── Run(PUBLISH) ──────────│
+//!      │<──────────────── Deliver ──│
+//!      │ to each that listens       │────────────── :n ────────────────>│
+//! ```
+//!
+//! - A client is told that it listens when all owners know, and that it listens no more likewise.
+//!   What arrives before its acknowledgement is kept behind that; after the last one nothing comes.
+//! - All messages of a channel are sent by its owner, in the order in which it ran the PUBLISHes, so
+//!   all who listen get them in that order.
+//! - What a transaction publishes while it holds keys is sent when it lets go.
+
+use super::conn::{Conn, KEPT_BUFFER};
+use super::mail::Message;
+use super::operation::Operation;
+use super::worker::Worker;
+use crate::command::{SubscriptionChange, write_message};
+use crate::resp::Protocol;
+use crate::rt::{Io, Token};
+use crate::shard::{Name, Published, Topic};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Clients of another shard that begin or cease to listen to what the receiver owns.
+pub struct Listening {
+    from: usize,
+    /// Who waits to hear that it is known; nobody when the client is gone.
+    connection: Option<Token>,
+    changes: Vec<SubscriptionChange>,
+}
+
+/// A connection that has changed what it listens to, until all owners know.
+pub struct Subscribing {
+    reply: Vec<u8>,
+    /// Shards that have not answered.
+    waiting: usize,
+    /// Messages that have come meanwhile.
+    early: Vec<u8>,
+}
+
+/// The clients of this shard that listen to one channel or pattern: nearly always one.
+enum Listeners {
+    One(Token),
+    Many(HashSet<Token, ahash::RandomState>),
+}
+
+impl Listeners {
+    fn add(&mut self, token: Token) {
+        match self {
+            Listeners::One(first) => *self = Listeners::Many([*first, token].into_iter().collect()),
+            Listeners::Many(all) => drop(all.insert(token)),
+        }
+    }
+
+    /// Whether some are left.
+    fn remove(&mut self, token: Token) -> bool {
+        match self {
+            Listeners::One(first) => *first != token,
+            Listeners::Many(all) => {
+                all.remove(&token);
+                !all.is_empty()
+            }
+        }
+    }
+
+    fn each(&self, f: &mut dyn FnMut(Token)) {
+        match self {
+            Listeners::One(token) => f(*token),
+            Listeners::Many(all) => all.iter().copied().for_each(f),
+        }
+    }
+}
+
+type Names = HashMap<Name, Listeners, ahash::RandomState>;
+
+/// Who listens to what on this shard.
+#[derive(Default)]
+pub struct Subscribers {
+    channels: Names,
+    patterns: Names,
+    sharded: Names,
+    /// For connections that were being served when a message came for them.
+    kept: Vec<(Token, [Arc<[u8]>; 2])>,
+    /// What transactions have published that still hold keys here, by their holds.
+    unsent: HashMap<Option<u32>, Vec<Arc<Published>>>,
+}
+
+impl Subscribers {
+    fn change(&mut self, change: &SubscriptionChange, token: Token) {
+        let names = match change.topic {
+            Topic::Channel => &mut self.channels,
+            Topic::Pattern => &mut self.patterns,
+            Topic::Sharded => &mut self.sharded,
+        };
+        let Some(listeners) = names.get_mut(&change.name) else {
+            if change.more {
+                names.insert(change.name.clone(), Listeners::One(token));
+            }
+            return;
+        };
+        if change.more {
+            listeners.add(token);
+        } else if !listeners.remove(token) {
+            names.remove(&change.name);
+        }
+    }
+}
+
+/// A message in both protocols, written when the first one wants it.
+struct Wire<'a> {
+    published: &'a Published,
+    pattern: Option<&'a [u8]>,
+    written: [Option<Arc<[u8]>>; 2],
+}
+
+impl<'a> Wire<'a> {
+    fn new(published: &'a Published, pattern: Option<&'a [u8]>) -> Wire<'a> {
+        Wire { published, pattern, written: [None, None] }
+    }
+
+    fn bytes(&mut self, protocol: Protocol) -> &Arc<[u8]> {
+        let Published { channel, message, sharded, .. } = self.published;
+        let at = usize::from(protocol == Protocol::Resp3);
+        self.written[at].get_or_insert_with(|| {
+            let mut bytes = Vec::with_capacity(channel.len() + message.len() + 64);
+            write_message(&mut bytes, protocol, (channel, message, *sharded), self.pattern);
+            bytes.into()
+        })
+    }
+}
+
+impl Worker {
+    /// What a client listens to has changed; `reply` says so.
+    pub(super) fn change_subscriptions(
+        &mut self,
+        token: Token,
+        conn: &mut Conn,
+        changes: Vec<SubscriptionChange>,
+        reply: &[u8],
+    ) {
+        // Its messages come to where it is.
+        conn.moving_to = None;
+        self.count_listener(conn);
+        changes.iter().for_each(|change| self.subscribers.change(change, token));
+        let waiting = self.tell_owners(Some(token), changes);
+        if waiting == 0 {
+            return self.reply(conn, |out| out.raw(reply));
+        }
+        let subscribing = Subscribing { reply: reply.to_vec(), waiting, early: Vec::new() };
+        conn.operation = Some(Operation::Subscribing(Box::new(subscribing)));
+    }
+
+    fn count_listener(&self, conn: &mut Conn) {
+        let listens = conn.session.is_subscriber();
+        match (conn.listens, listens) {
+            (false, true) => self.shard.stats.pubsub_clients.add(1),
+            (true, false) => self.shard.stats.pubsub_clients.sub(1),
+            _ => {}
+        }
+        conn.listens = listens;
+    }
+
+    /// Tells those who own the channels, and all shards of patterns; gives how many will answer.
+    fn tell_owners(
+        &mut self,
+        connection: Option<Token>,
+        changes: Vec<SubscriptionChange>,
+    ) -> usize {
+        self.flush_batches();
+        let mut by_shard: Vec<Vec<SubscriptionChange>> = vec![Vec::new(); self.slots.shards()];
+        for change in changes {
+            match change.topic {
+                Topic::Pattern => by_shard.iter_mut().for_each(|all| all.push(change.clone())),
+                _ => by_shard[self.slots.owner_of(&change.name)].push(change),
+            }
+        }
+        let mut told = 0;
+        let from = self.index;
+        for (shard, changes) in by_shard.into_iter().enumerate().filter(|(_, c)| !c.is_empty()) {
+            let listening = Listening { from, connection, changes };
+            match shard == self.index {
+                true => self.note_listeners(&listening),
+                false => {
+                    told += 1;
+                    self.mail.push(shard, Message::Listen(Box::new(listening)));
+                }
+            }
+        }
+        told
+    }
+
+    fn note_listeners(&mut self, listening: &Listening) {
+        let channels = &mut self.shard.channels;
+        for change in &listening.changes {
+            channels.listen(change.topic, &change.name, listening.from, change.more);
+        }
+        let [channels, sharded, patterns] = channels.counts();
+        let stats = &self.shard.stats;
+        stats.pubsub_channels.set(channels);
+        stats.pubsub_shard_channels.set(sharded);
+        stats.pubsub_patterns.set(patterns);
+    }
+
+    /// Clients of another shard listen to what is owned here, or no more.
+    pub(super) fn listen(&mut self, listening: &Listening) {
+        self.note_listeners(listening);
+        if let Some(connection) = listening.connection {
+            self.mail.push(listening.from, Message::Heard(connection));
+        }
+    }
+
+    /// An owner knows what a client listens to.
+    pub(super) fn heard(&mut self, io: &mut dyn Io, token: Token) {
+        let Some(mut conn) = self.take(token) else { return };
+        if let Some(Operation::Subscribing(mut subscribing)) = conn.operation.take() {
+            subscribing.waiting -= 1;
+            if subscribing.waiting > 0 {
+                conn.operation = Some(Operation::Subscribing(subscribing));
+            } else {
+                let Subscribing { reply, early, .. } = *subscribing;
+                self.reply(&mut conn, |out| {
+                    out.raw(&reply);
+                    out.raw(&early);
+                });
+                self.go_on_with_block(io, token, &mut conn);
+                self.resume(io, token, &mut conn);
+            }
+        }
+        self.put(token, conn);
+    }
+
+    /// A client listens to nothing any more, without having said so.
+    pub(super) fn unsubscribe_all(&mut self, token: Token, conn: &mut Conn) {
+        let Some(subscriptions) = conn.session.subscriptions.take() else { return };
+        self.count_listener(conn);
+        let mut changes = Vec::new();
+        for topic in [Topic::Channel, Topic::Pattern, Topic::Sharded] {
+            let names = subscriptions.all(topic).into_iter();
+            changes.extend(names.map(|name| SubscriptionChange { topic, name, more: false }));
+        }
+        changes.iter().for_each(|change| self.subscribers.change(change, token));
+        self.tell_owners(None, changes);
+    }
+
+    /// Sends what was published here.
+    pub(super) fn send_published(&mut self) {
+        for published in self.shard.channels.take_outbox() {
+            self.send_to_shards(published);
+        }
+    }
+
+    fn send_to_shards(&mut self, published: Arc<Published>) {
+        for &shard in &published.shards {
+            match usize::from(shard) == self.index {
+                true => self.deliver(&published),
+                false => self.mail.push(usize::from(shard), Message::Deliver(published.clone())),
+            }
+        }
+    }
+
+    /// Keeps what a transaction has published until it lets go of its keys here; whether there is
+    /// something.
+    pub(super) fn keep_published(&mut self, hold: Option<u32>) -> bool {
+        let published = self.shard.channels.has_mail();
+        if published {
+            let outbox = self.shard.channels.take_outbox();
+            self.subscribers.unsent.insert(hold, outbox);
+        }
+        published
+    }
+
+    pub(super) fn send_kept(&mut self, hold: Option<u32>) {
+        if self.subscribers.unsent.is_empty() {
+            return;
+        }
+        for published in self.subscribers.unsent.remove(&hold).into_iter().flatten() {
+            self.send_to_shards(published);
+        }
+    }
+
+    /// Hands a message to those on this shard who listen.
+    pub(super) fn deliver(&mut self, published: &Published) {
+        let subscribers = std::mem::take(&mut self.subscribers);
+        let channel = &published.channel[..];
+        let names = if published.sharded { &subscribers.sharded } else { &subscribers.channels };
+        if let Some(listeners) = names.get(channel) {
+            let mut wire = Wire::new(published, None);
+            listeners.each(&mut |token| self.push(token, &mut wire));
+        }
+        let patterns = subscribers.patterns.iter().filter(|_| !published.sharded);
+        for (pattern, listeners) in patterns {
+            if crate::data::glob::matches(pattern, channel) {
+                let mut wire = Wire::new(published, Some(pattern));
+                listeners.each(&mut |token| self.push(token, &mut wire));
+            }
+        }
+        let kept = std::mem::replace(&mut self.subscribers, subscribers).kept;
+        self.subscribers.kept.extend(kept);
+    }
+
+    fn push(&mut self, token: Token, wire: &mut Wire) {
+        match self.take(token) {
+            Some(mut conn) => {
+                let bytes = wire.bytes(conn.session.protocol);
+                self.push_bytes(&mut conn, bytes);
+                self.put(token, conn);
+            }
+            // It has sent this itself, and gets it behind its reply.
+            None => {
+                let bytes = [Protocol::Resp2, Protocol::Resp3].map(|p| wire.bytes(p).clone());
+                self.subscribers.kept.push((token, bytes));
+            }
+        }
+    }
+
+    fn push_bytes(&mut self, conn: &mut Conn, bytes: &[u8]) {
+        if conn.session.closing || conn.kill_now {
+            return;
+        }
+        if let Some(Operation::Subscribing(subscribing)) = &mut conn.operation {
+            return subscribing.early.extend_from_slice(bytes);
+        }
+        self.reply(conn, |out| out.raw(bytes));
+        if conn.out.len() > KEPT_BUFFER {
+            conn.kill_now |= self.is_over_hard_limit(conn);
+            conn.seal();
+        }
+    }
+
+    /// Hands out what came for connections while they were being served.
+    pub(super) fn push_kept(&mut self) {
+        for (token, bytes) in std::mem::take(&mut self.subscribers.kept) {
+            if let Some(mut conn) = self.take(token) {
+                let at = usize::from(conn.session.protocol == Protocol::Resp3);
+                self.push_bytes(&mut conn, &bytes[at]);
+                self.put(token, conn);
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Who listens to the channels that a shard owns, and what is published to them.
+//!
+//! A channel belongs to the shard to which a key of its name would belong. Its owner knows how many
+//! clients on each shard listen to it, so a message costs one look-up and one message to each of those
+//! shards. Patterns may match any channel: every shard knows all of them.
+//!
+//! What a command publishes stands in an outbox until the whole command, block or transaction is
+//! done; then it is sent. So nobody hears of half a transaction.
+//!
+//! Absent: the clients themselves, which their own shards know (`net::subscribers`).
+
+use crate::data::glob;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A channel's or pattern's name, shared by all who know it.
+pub type Name = Arc<[u8]>;
+
+/// What a client listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    Channel,
+    /// All channels that a pattern matches.
+    Pattern,
+    /// A sharded channel; they are apart from the others.
+    Sharded,
+}
+
+/// How many clients listen, by shard.
+type Listeners = SmallVec<[(u16, u32); 2]>;
+
+/// A message on its way to the shards where somebody listens.
+#[derive(Debug)]
+pub struct Published {
+    pub channel: Box<[u8]>,
+    pub message: Box<[u8]>,
+    pub sharded: bool,
+    pub shards: SmallVec<[u16; 8]>,
+}
+
+/// A message whose channel another shard owns, which is to send it.
+#[derive(Debug)]
+pub struct Foreign {
+    pub channel: Box<[u8]>,
+    pub message: Box<[u8]>,
+    pub sharded: bool,
+}
+
+type Names = HashMap<Name, Listeners, ahash::RandomState>;
+
+/// The channels of one shard.
+#[derive(Default)]
+pub struct Channels {
+    channels: Names,
+    sharded: Names,
+    patterns: Vec<(Name, Listeners)>,
+    outbox: Vec<Arc<Published>>,
+    /// How many listen to other shards' channels, while a block that publishes there runs here.
+    borrowed: HashMap<(bool, Box<[u8]>), u64>,
+    foreign: Vec<Foreign>,
+}
+
+impl Channels {
+    /// One client more on `shard` listens, or one less.
+    pub fn listen(&mut self, topic: Topic, name: &Name, shard: usize, more: bool) {
+        let names = match topic {
+            Topic::Channel => &mut self.channels,
+            Topic::Sharded => &mut self.sharded,
+            Topic::Pattern => return self.listen_to_pattern(name, shard, more),
+        };
+        match more {
+            true => count(names.entry(name.clone()).or_default(), shard, true),
+            false => {
+                let Some(listeners) = names.get_mut(name) else { return };
+                count(listeners, shard, false);
+                if listeners.is_empty() {
+                    names.remove(name);
+                }
+            }
+        }
+    }
+
+    fn listen_to_pattern(&mut self, name: &Name, shard: usize, more: bool) {
+        match self.patterns.iter().position(|(own, _)| own == name) {
+            Some(at) => {
+                count(&mut self.patterns[at].1, shard, more);
+                if self.patterns[at].1.is_empty() {
+                    self.patterns.remove(at);
+                }
+            }
+            None if more => {
+                let mut listeners = Listeners::new();
+                count(&mut listeners, shard, true);
+                self.patterns.push((name.clone(), listeners));
+            }
+            None => {}
+        }
+    }
+
+    /// Puts a message into the outbox; answers how many clients it is for.
+    pub fn publish(&mut self, channel: &[u8], message: &[u8], sharded: bool) -> u64 {
+        if !self.borrowed.is_empty()
+            && let Some(&count) = self.borrowed.get(&(sharded, Box::from(channel)))
+        {
+            let (channel, message) = (channel.into(), message.into());
+            self.foreign.push(Foreign { channel, message, sharded });
+            return count;
+        }
+        let mut shards = SmallVec::new();
+        let clients = self.listeners(channel, sharded, &mut |shard| {
+            if !shards.contains(&shard) {
+                shards.push(shard);
+            }
+        });
+        if clients > 0 {
+            let (channel, message) = (channel.into(), message.into());
+            self.outbox.push(Arc::new(Published { channel, message, sharded, shards }));
+        }
+        clients
+    }
+
+    /// How many clients get what is published to a channel; calls `each` with their shards.
+    fn listeners(&self, channel: &[u8], sharded: bool, each: &mut dyn FnMut(u16)) -> u64 {
+        let names = if sharded { &self.sharded } else { &self.channels };
+        let direct = names.get(channel).into_iter();
+        let patterns = self.patterns.iter().filter(|_| !sharded);
+        let matching = patterns.filter(|(name, _)| glob::matches(name, channel));
+        let mut clients = 0;
+        for &(shard, count) in direct.chain(matching.map(|(_, listeners)| listeners)).flatten() {
+            each(shard);
+            clients += u64::from(count);
+        }
+        clients
+    }
+
+    /// How many clients would get a message.
+    pub fn receivers(&self, channel: &[u8], sharded: bool) -> u64 {
+        self.listeners(channel, sharded, &mut |_| {})
+    }
+
+    /// How many clients listen to a channel by its name.
+    pub fn subscribers(&self, channel: &[u8], sharded: bool) -> u64 {
+        let names = if sharded { &self.sharded } else { &self.channels };
+        let listeners = names.get(channel).into_iter().flatten();
+        listeners.map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    /// The channels to which somebody listens.
+    pub fn names(&self, sharded: bool) -> impl Iterator<Item = &[u8]> {
+        let names = if sharded { &self.sharded } else { &self.channels };
+        names.keys().map(|name| &name[..])
+    }
+
+    /// Channels with listeners; sharded ones; patterns.
+    pub fn counts(&self) -> [u64; 3] {
+        [self.channels.len(), self.sharded.len(), self.patterns.len()].map(|n| n as u64)
+    }
+
+    /// Whether there is something to send.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub fn take_outbox(&mut self) -> Vec<Arc<Published>> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Until [`Channels::end_block`], how many listen to a channel of another shard.
+    pub fn borrow(&mut self, channel: &[u8], sharded: bool, clients: u64) {
+        self.borrowed.insert((sharded, channel.into()), clients);
+    }
+
+    /// What has been published to borrowed channels, which are given back.
+    pub fn end_block(&mut self) -> Vec<Foreign> {
+        self.borrowed.clear();
+        std::mem::take(&mut self.foreign)
+    }
+}
+
+fn count(listeners: &mut Listeners, shard: usize, more: bool) {
+    let shard = shard as u16;
+    match listeners.iter().position(|(own, _)| *own == shard) {
+        Some(at) if more => listeners[at].1 += 1,
+        Some(at) => {
+            listeners[at].1 -= 1;
+            if listeners[at].1 == 0 {
+                listeners.swap_remove(at);
+            }
+        }
+        None if more => listeners.push((shard, 1)),
+        None => debug_assert!(false, "who leaves has come"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.as_bytes().into()
+    }
+
+    #[test]
+    fn a_message_goes_to_each_shard_once_and_counts_each_listener() {
+        let mut channels = Channels::default();
+        for (topic, text, shard) in [
+            (Topic::Channel, "news", 0),
+            (Topic::Channel, "news", 2),
+            (Topic::Channel, "news", 2),
+            (Topic::Pattern, "n*", 2),
+            (Topic::Pattern, "n*", 3),
+            (Topic::Pattern, "x*", 5),
+            (Topic::Sharded, "news", 7),
+        ] {
+            channels.listen(topic, &name(text), shard, true);
+        }
+        assert_eq!(channels.publish(b"news", b"hi", false), 5);
+        assert_eq!(channels.publish(b"none", b"hi", true), 0);
+        assert_eq!(channels.publish(b"news", b"hi", true), 1);
+        let sent: Vec<_> = channels.take_outbox().iter().map(|m| m.shards.to_vec()).collect();
+        assert_eq!(sent, [vec![0, 2, 3], vec![7]]);
+        assert!(!channels.has_mail());
+        assert_eq!(channels.subscribers(b"news", false), 3);
+        assert_eq!(channels.counts(), [1, 1, 2]);
+    }
+
+    #[test]
+    fn who_leaves_leaves_nothing_behind() {
+        let mut channels = Channels::default();
+        for topic in [Topic::Channel, Topic::Pattern, Topic::Sharded] {
+            for more in [true, true, false, false] {
+                channels.listen(topic, &name("a"), 1, more);
+            }
+        }
+        assert_eq!(channels.counts(), [0, 0, 0]);
+        assert_eq!(channels.publish(b"a", b"x", false), 0);
+    }
+
+    #[test]
+    fn a_borrowed_channel_is_written_to_by_its_owner() {
+        let mut channels = Channels::default();
+        channels.borrow(b"far", false, 4);
+        assert_eq!(channels.publish(b"far", b"m", false), 4);
+        assert_eq!(channels.publish(b"far", b"m", true), 0);
+        assert!(!channels.has_mail());
+        let foreign = channels.end_block();
+        assert_eq!((&*foreign[0].channel, &*foreign[0].message), (&b"far"[..], &b"m"[..]));
+        assert_eq!(channels.publish(b"far", b"m", false), 0);
+    }
+}
