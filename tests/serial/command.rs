@@ -243,6 +243,18 @@ impl Command {
     }
 }
 
+impl Answer {
+    /// All tokens that it shows.
+    pub fn tokens(&self) -> impl Iterator<Item = &Token> {
+        let (one, several): (&[Token], &[Option<Vec<Token>>]) = match self {
+            Answer::Value(tokens) => (tokens, &[]),
+            Answer::Values(values) => (&[], values),
+            _ => (&[], &[]),
+        };
+        one.iter().chain(several.iter().flatten().flatten())
+    }
+}
+
 pub fn encode_words<'w>(words: impl ExactSizeIterator<Item = &'w [u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {

@@ -38,7 +38,6 @@ struct Search<'h> {
     /// The operations that have their place.
     placed: Vec<bool>,
     watching: Vec<Watching>,
-    bound: u64, keys: Vec<Vec<u32>>,
     /// Each WATCH and each EXEC after one: which of those it is.
     watch_of: Vec<u32>,
     /// Of each client, how many operations have their place before the first that has none.
@@ -70,8 +69,9 @@ const PATIENCE: usize = 100_000;
 /// takes long has most often made a wrong choice early, so each begins anew and chooses differently.
 const ATTEMPTS: u32 = 7;
 
-/// Searches for an order of all operations; what is known of it already makes that quicker.
-pub fn search(history: &History, order: Option<&Order>) -> Result<(), Anomaly> {
+/// Searches for an order of all operations and answers one; what is known of it already makes that
+/// quicker.
+pub fn search(history: &History, order: Option<&Order>) -> Result<Vec<u32>, Anomaly> {
     let mut patience = PATIENCE;
     let mut outcome = attempt(history, order, patience, None);
     for seed in 1..ATTEMPTS {
@@ -89,7 +89,7 @@ fn attempt(
     order: Option<&Order>,
     patience: usize,
     random: Option<fastrand::Rng>,
-) -> Result<(), Anomaly> {
+) -> Result<Vec<u32>, Anomaly> {
     let mut search = Search::new(history, order);
     search.random = random;
     // The fewest operations that were left so far, and the step at which that was.
@@ -111,8 +111,7 @@ fn attempt(
             return Err(Anomaly::new(Kind::Undecided, text));
         }
     }
-    eprintln!("steps {steps} of {}", history.operations.len());
-    Ok(())
+    Ok(search.choices.iter().map(|choice| choice.operation).collect())
 }
 
 impl<'h> Search<'h> {
@@ -147,7 +146,7 @@ impl<'h> Search<'h> {
             history,
             databases: history.databases(),
             placed: vec![false; operations.len()],
-            watching, bound: 0, keys: operations.iter().map(|o| o.commands().iter().flat_map(|c| c.keys()).collect()).collect(),
+            watching,
             watch_of,
             front: vec![0; clients.len()],
             clients,
@@ -177,9 +176,6 @@ impl<'h> Search<'h> {
         let first = |(all, front): (&Vec<u32>, &usize)| all.get(*front).copied();
         let over = |index: u32| self.operation(index).completed;
         let bound = fronts().filter_map(first).map(over).min().unwrap_or(NEVER);
-        self.bound = bound;
-        let fronts = || self.clients.iter().zip(&self.front);
-        let over = |index: u32| self.operation(index).completed;
         let mut candidates = Vec::new();
         for (all, front) in fronts() {
             for index in &all[*front..] {
@@ -215,10 +211,6 @@ impl<'h> Search<'h> {
             }
             // It does not fit here, whatever else is tried here.
             candidates.retain(|other| *other != operation);
-        }
-        if let Some(first) = all.iter().find(|i| self.operation(**i).completed == self.bound) && std::env::var_os("HEUR").is_some() {
-            let keys = &self.keys[*first as usize];
-            candidates.sort_by_key(|i| (self.watching[*i as usize] == Watching::Late, *i != *first && !keys.is_empty() && !self.keys[*i as usize].is_empty() && !self.keys[*i as usize].iter().any(|k| keys.contains(k))));
         }
         candidates.reverse();
         if !self.take_one(candidates, steps) {
