@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 type State = BTreeMap<(u8, Key), Vec<Token>>;
 
 /// An operation that tells everything while nothing else is under way.
-struct Look {
+pub struct Look {
     operation: u32,
     state: State,
 }
@@ -69,14 +69,15 @@ pub fn search_parts(history: &History, order: &Order) -> Result<(), Anomaly> {
 }
 
 /// All looks, by time.
-fn looks(history: &History) -> Vec<Look> {
+pub fn looks(history: &History) -> Vec<Look> {
     let all = &history.operations;
     let databases = history.databases();
     let used = used_databases(history, &databases);
     let mut answered: Vec<u32> = (0..all.len() as u32).collect();
     answered.retain(|index| all[*index as usize].completed != NEVER);
     answered.sort_unstable_by_key(|index| all[*index as usize].invoked);
-    let watches = open_watches(history);
+    let (watched, unwatched) = watches(history);
+    let asked = asked(history);
     let mut looks = Vec::new();
     let mut over = 0;
     for (n, index) in answered.iter().enumerate() {
@@ -87,10 +88,11 @@ fn looks(history: &History) -> Vec<Look> {
         if !is_alone || operation.invoked == operation.completed {
             continue;
         }
-        let is_open =
-            |(from, to): &(u64, u64)| *from < operation.completed && *to > operation.invoked;
+        let begun = watched.partition_point(|time| *time < operation.completed);
+        let ended = unwatched.partition_point(|time| *time <= operation.invoked);
         if let Some(state) = told(operation, databases[*index as usize], &used)
-            && !watches.iter().any(is_open)
+            && begun == ended
+            && is_made_once(&state, &asked, operation.completed)
         {
             looks.push(Look { operation: *index, state });
         }
@@ -112,9 +114,10 @@ fn used_databases(history: &History, first: &[u8]) -> Vec<u8> {
     used
 }
 
-/// From when to when each WATCH concerned what its client was still to ask.
-fn open_watches(history: &History) -> Vec<(u64, u64)> {
-    let mut open = Vec::new();
+/// The times at which clients have begun to watch, and those at which they have asked for what ended that;
+/// what nothing has ended concerns nothing.
+fn watches(history: &History) -> (Vec<u64>, Vec<u64>) {
+    let (mut begun, mut ended) = (Vec::new(), Vec::new());
     for operations in history.by_client() {
         let mut since = None;
         for index in operations {
@@ -122,13 +125,36 @@ fn open_watches(history: &History) -> Vec<(u64, u64)> {
             match operation.action {
                 Action::Watch(_) => since = since.or(Some(operation.invoked)),
                 Action::Block(_) | Action::Unwatch => {
-                    open.extend(since.take().map(|since| (since, operation.invoked)));
+                    if let Some(since) = since.take() {
+                        begun.push(since);
+                        ended.push(operation.invoked);
+                    }
                 }
                 Action::One(_) => {}
             }
         }
     }
-    open
+    begun.sort_unstable();
+    ended.sort_unstable();
+    (begun, ended)
+}
+
+/// When each token was asked to be written, if that was not certainly in vain.
+fn asked(history: &History) -> HashMap<Token, u64, ahash::RandomState> {
+    let carried_out = history.operations.iter().filter(|operation| !operation.is_void());
+    let tokens = |operation: &Operation| {
+        let tokens = operation.commands().iter().flat_map(Command::tokens);
+        tokens.map(|(_, token)| (token, operation.invoked)).collect::<Vec<_>>()
+    };
+    carried_out.flat_map(tokens).collect()
+}
+
+/// Whether each token of a state had been asked for by then and is there once: COPY may have doubled it,
+/// and nothing but a COPY could make such a state anew.
+fn is_made_once(state: &State, asked: &HashMap<Token, u64, ahash::RandomState>, time: u64) -> bool {
+    let mut met = HashSet::new();
+    let mut tokens = state.values().flatten();
+    tokens.all(|token| asked.get(token).is_some_and(|at| *at < time) && met.insert(*token))
 }
 
 /// What an operation tells of some databases, if it changes nothing and tells all.
@@ -174,8 +200,7 @@ fn divide(history: &History, looks: &[Look]) -> Vec<Part> {
         }
         let may_come_late = operation.completed == NEVER
             && !shown.contains_key(&index)
-            && !operation.is_void()
-            && !operation.commands().iter().all(Command::is_read);
+            && !operation.has_left_all();
         if may_come_late {
             parts[own + 1..].iter_mut().for_each(|part| part.late.push(index));
         }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The search goes down one way until nothing fits, takes the last choice back and tries another. It does
-//! not come twice to the same state with the same operations left (Lowe), it takes a read that fits at once,
-//! since that takes nothing from the others, it keeps to the edges that are known to hold in every order, and
+//! not come twice to the same state with the same operations left (Lowe), it takes at once what fits and
+//! changes nothing (a read, or a MSETNX that was told 0), since that takes nothing from the others, it keeps to the edges that are known to hold in every order, and
 //! it writes over no value that others must still see, for a value of unique tokens comes up only once.
 
 use super::anomaly::{Anomaly, Kind};
@@ -63,11 +63,11 @@ struct Search<'h> {
 }
 
 /// Steps without having come further after which a first search is given up.
-const PATIENCE: usize = 100_000;
+const PATIENCE: usize = 1_000_000;
 
-/// Attempts before all is given up; each has twice as much patience as the one before. A search that
-/// takes long has most often made a wrong choice early, so each begins anew and chooses differently.
-const ATTEMPTS: u32 = 7;
+/// Attempts before all is given up; each has twice as much patience as the one before, and at times
+/// chooses at random. A search that takes long has most often made a wrong choice early.
+const ATTEMPTS: u32 = 5;
 
 /// Searches for an order of all operations and answers one; what is known of it already makes that
 /// quicker.
@@ -191,7 +191,7 @@ impl<'h> Search<'h> {
         let late = |index: u32| self.watching[index as usize] == Watching::Late;
         candidates.sort_by_key(|index| (late(*index), over(*index)));
         if let Some(random) = &mut self.random
-            && random.u8(0..4) == 0
+            && random.u8(0..16) == 0
         {
             random.shuffle(&mut candidates);
         }
@@ -331,7 +331,7 @@ impl<'h> Search<'h> {
             Watching::Idle | Watching::Early => true,
             Watching::Late | Watching::Unknown => false,
             Watching::Not if operation.action == Action::Unwatch || operation.is_void() => true,
-            Watching::Not => operation.commands().iter().all(Command::is_read),
+            Watching::Not => operation.has_left_all(),
         }
     }
 
