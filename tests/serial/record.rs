@@ -7,12 +7,15 @@
 //! They play in rounds. At the end of each, all have their answers, and a connection of its own looks at
 //! everything that is there: so the history can be searched part by part (see [`super::parts`]).
 
-use super::anomaly::{Anomaly, assert_none};
+use super::anomaly::{Anomaly, Kind, assert_none};
 use super::command::{Answer, Command, Key};
 use super::conversation::{Conversation, Request};
 use super::history::{Action, History, Operation};
 use super::workload::{Keys, Mix, Source, TRACED};
 use crate::harness::{Server, now};
+use corelane::command::Faults;
+use corelane::config::{Invocation, parse};
+use corelane::server::run_faulty;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -234,6 +237,27 @@ fn a_real_server_is_strictly_serializable() {
         let seed = crate::harness::seed() + shards as u64;
         check_port(server.port, shards, Plan { operations, seed, ..PLAN });
     }
+}
+
+/// The server of the next test, in a process of its own.
+#[test]
+#[ignore = "a server, which the test of faults starts"]
+fn faulty_server() {
+    let Ok(options) = std::env::var("CORELANE_HOSTED") else { return };
+    let Ok(Invocation::Run { config, .. }) = parse(options.split('\n').map(Into::into)) else {
+        panic!("a configuration")
+    };
+    let faults = Faults { ignore_intents: true };
+    run_faulty(*config, |_| (), faults).expect("it serves until it is killed");
+}
+
+#[test]
+fn a_real_server_without_intents_is_found_out() {
+    let server = Server::hosted("serial::record::faulty_server", &["--shards", "2"]);
+    let history = record(server.port, 2, PLAN).unwrap_or_else(|strange| panic!("{strange}"));
+    let found = super::check(&history);
+    assert!(!found.is_empty(), "what ignores what is promised is found out");
+    assert!(found.iter().any(|anomaly| anomaly.kind != Kind::Undecided), "{found:?}");
 }
 
 #[test]
