@@ -30,6 +30,15 @@ pub fn run(
     config: Config,
     set_log_level: impl Fn(LogLevel) + Send + Sync + 'static,
 ) -> Result<(), Fatal> {
+    run_faulty(config, set_log_level, Faults::default())
+}
+
+/// As [`run`], with something wrong on purpose.
+pub fn run_faulty(
+    config: Config,
+    set_log_level: impl Fn(LogLevel) + Send + Sync + 'static,
+    faults: Faults,
+) -> Result<(), Fatal> {
     let cores = rt::usable_cores();
     let shards = match config.shards {
         0 => cores.len(),
@@ -46,7 +55,7 @@ pub fn run(
     let unixsocket = config.unixsocket.clone();
     let (port, cluster) = (config.port, config.cluster_mode);
     let act = move |action, values: &Values| act(action, values, &set_log_level);
-    let shared = Arc::new(share(config, shards, Box::new(act), Faults::default())?);
+    let shared = Arc::new(share(config, shards, Box::new(act), faults)?);
     let mut threads = Vec::new();
     for (mail, listeners) in mesh::<Message>(shards).into_iter().zip(listeners) {
         let index = threads.len();

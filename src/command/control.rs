@@ -27,7 +27,8 @@ pub struct Env {
 }
 
 /// What goes wrong on purpose, so that tests can prove that they would see it. No option of the
-/// configuration leads here: only [`faulty_workers`](crate::server::faulty_workers) does.
+/// configuration leads here: only [`run_faulty`](crate::server::run_faulty) and
+/// [`faulty_workers`](crate::server::faulty_workers) do, which tests alone call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
     /// A shard runs requests on keys that are promised to a transaction as if they were free.

@@ -64,19 +64,49 @@ impl Server {
         Some(Server::start(Path::new(&binary), free_port(), &[], "valkey"))
     }
 
+    /// The test `name` of these, run alone in a process of its own, where it serves as the options in
+    /// `CORELANE_HOSTED` tell, one a line.
+    pub fn hosted(name: &str, args: &[&str]) -> Server {
+        let tests = std::env::current_exe().expect("the tests are a file");
+        let port = free_port();
+        let dir = Server::make_dir();
+        let mut options: Vec<String> = Server::options(port, &dir);
+        options.extend(args.iter().map(|a| a.to_string()));
+        let mut command = Command::new(tests);
+        command.args([name, "--exact", "--ignored", "--nocapture"]);
+        command.env("CORELANE_HOSTED", options.join("\n"));
+        Server::launch(command, port, dir, name)
+    }
+
     fn start(binary: &Path, port: u16, args: &[String], name: &str) -> Server {
+        let dir = Server::make_dir();
+        let mut command = Command::new(binary);
+        command.args(Server::options(port, &dir)).args(args);
+        Server::launch(command, port, dir, name)
+    }
+
+    fn make_dir() -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("corelane-it-{}-{count}", std::process::id()));
         fs::create_dir_all(&dir).expect("a temporary directory");
+        dir
+    }
+
+    /// What all servers of the tests are told.
+    fn options(port: u16, dir: &Path) -> Vec<String> {
+        let (port, dir) = (port.to_string(), dir.display().to_string());
+        let words = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let more = ["--enable-debug-command", "yes", "--protected-mode", "no", "--dir", &dir];
+        words.iter().chain(&more).map(|word| word.to_string()).collect()
+    }
+
+    fn launch(mut command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
         let log = fs::File::create(dir.join("log")).expect("a log file");
-        let mut command = Command::new(binary);
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        command.args(["--appendonly", "no", "--enable-debug-command", "yes"]);
-        command.args(["--protected-mode", "no", "--dir"]);
-        command.arg(&dir).args(args).current_dir(&dir).stdin(Stdio::null());
+        let program = command.get_program().to_os_string();
+        command.current_dir(&dir).stdin(Stdio::null());
         command.stderr(log.try_clone().expect("a second handle")).stdout(log);
-        let child = spawn(command).unwrap_or_else(|e| panic!("start {}: {e}", binary.display()));
+        let child = spawn(command).unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
         let mut server = Server { child, port, dir, name: format!("{name}:{port}"), ended: false };
         server.wait_ready();
         server

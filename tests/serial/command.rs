@@ -151,6 +151,16 @@ impl Command {
         matches!(self, Get(_) | MGet(_) | Strlen(_) | Exists(_) | DbSize | Keys | Select(_))
     }
 
+    /// Whether, being answered so, it has left every key as it was.
+    pub fn has_left_all(&self, answer: &Answer) -> bool {
+        use Command::{Copy, Del, GetDel, MSetNx, Rename, RenameNx};
+        match (self, answer) {
+            (MSetNx(_) | Del(_) | RenameNx(..) | Copy(..), Answer::Int(0)) => true,
+            (Rename(..) | RenameNx(..), Answer::Missing) | (GetDel(_), Answer::Nil) => true,
+            _ => self.is_read(),
+        }
+    }
+
     /// Whether it concerns all keys of a database.
     pub fn is_whole(&self) -> bool {
         use Command::{DbSize, FlushAll, FlushDb, Keys, SwapDb};
@@ -240,6 +250,18 @@ impl Command {
             _ => return Err(strange()),
         };
         Ok(answer)
+    }
+}
+
+impl Answer {
+    /// All tokens that it shows.
+    pub fn tokens(&self) -> impl Iterator<Item = &Token> {
+        let (one, several): (&[Token], &[Option<Vec<Token>>]) = match self {
+            Answer::Value(tokens) => (tokens, &[]),
+            Answer::Values(values) => (&[], values),
+            _ => (&[], &[]),
+        };
+        one.iter().chain(several.iter().flatten().flatten())
     }
 }
 

@@ -288,3 +288,77 @@ fn a_search_tells_where_it_is_stuck() {
   k2 = nil"
     );
 }
+
+/// Kinds of what is found in a history with looks at everything.
+fn found_in_parts(text: &str, looks: usize) -> Vec<Kind> {
+    let history = History::parse(text);
+    assert_eq!(super::parts::looks(&history).len(), looks, "looks in\n{text}");
+    super::check(&history).iter().map(|anomaly| anomaly.kind).collect()
+}
+
+#[test]
+fn a_history_is_cut_where_all_is_looked_at() {
+    let moved = |size: u32| {
+        format!(
+            "A 0-1 SET k1 1 -> ok
+             B 2-3 MULTI GET k1 -> [1]; KEYS * -> {{k1}}
+             A 4-9 RENAME k1 k2 -> ok
+             B 5-8 DBSIZE -> {size}
+             B 10-11 MULTI MGET k1 k2 -> nil [1]; KEYS * -> {{k2}}
+             A 12-13 APPEND k2 3 -> 2"
+        )
+    };
+    assert_eq!(found_in_parts(&moved(1), 2), []);
+    let history = History::parse(&moved(2));
+    let found = super::check(&history);
+    assert_eq!(found[0].kind, Kind::NoOrder);
+    assert!(found[0].text.starts_with("in the part of 3 operations from 3 on: of 4 operations, "));
+}
+
+#[test]
+fn a_history_is_not_cut_where_something_reaches_across() {
+    let beside =
+        "A 0-1 SET k1 1 -> ok\nB 2-4 MULTI GET k1 -> [1]; KEYS * -> {k1}\nA 3-5 DEL k1 -> 1";
+    assert_eq!(found_in_parts(beside, 0), []);
+    let half = "A 0-1 MSET k1 1 k2 2 -> ok\nB 2-3 MULTI GET k1 -> [1]; KEYS * -> {k1 k2}";
+    assert_eq!(found_in_parts(half, 0), []);
+    let elsewhere = "A 0-1 SELECT 1 -> ok\nA 2-3 SET k1 1 -> ok\nB 4-5 MULTI KEYS * -> {}";
+    assert_eq!(found_in_parts(elsewhere, 0), []);
+    let watched = |exec: &str| {
+        format!(
+            "A 0-1 WATCH k1
+             B 2-3 SET k1 1 -> ok
+             B 4-5 MULTI GET k1 -> [1]; KEYS * -> {{k1}}
+             A 6-7 MULTI GET k1 -> {exec}
+             B 8-9 MULTI GET k1 -> [1]; KEYS * -> {{k1}}"
+        )
+    };
+    assert_eq!(found_in_parts(&watched("aborted"), 1), []);
+    assert_eq!(found_in_parts(&watched("[1]"), 1), [Kind::NoOrder]);
+}
+
+#[test]
+fn what_was_not_answered_may_be_done_after_a_look() {
+    let late = |size: u32, again: u32| {
+        format!(
+            "A 0-1 MSET k1 1 k2 2 -> ok
+             B 2-? RENAME k1 k3
+             A 3-4 MULTI MGET k1 k2 -> [1] [2]; KEYS * -> {{k1 k2}}
+             A 5-6 DEL k2 -> 1
+             A 7-8 MULTI MGET k1 k3 -> nil [1]; KEYS * -> {{k3}}
+             A 9-10 RENAME k3 k1 -> ok
+             A 11-12 DBSIZE -> {size}
+             A 13-14 EXISTS k1 -> {again}"
+        )
+    };
+    assert_eq!(found_in_parts(&late(1, 1), 2), []);
+    assert_eq!(found_in_parts(&late(2, 1), 2), [Kind::NoOrder]);
+    // Each part has an order in which it is done there, but it was asked once.
+    assert_eq!(found_in_parts(&late(1, 0), 2), [Kind::NoOrder]);
+    let seen = "A 0-? MULTI SELECT 1; APPEND k1 1
+         B 2-3 MULTI KEYS * -> {}; SELECT 1 -> ok; KEYS * -> {}
+         B 4-5 STRLEN k1 -> 1
+         B 6-7 MULTI GET k1 -> [1]; KEYS * -> {k1}; SELECT 0 -> ok; KEYS * -> {}
+         B 8-9 DBSIZE -> 0";
+    assert_eq!(found_in_parts(seen, 2), []);
+}

@@ -95,6 +95,18 @@ impl Operation {
         self.commands().iter().fold(own, |all, command| all | of(command))
     }
 
+    /// Whether it certainly has left every key as it was: it only reads, or was told that there was
+    /// nothing to do.
+    pub fn has_left_all(&self) -> bool {
+        match self.answers() {
+            Some(answers) => {
+                let mut all = self.commands().iter().zip(answers);
+                all.all(|(command, answer)| command.has_left_all(answer))
+            }
+            None => self.is_void() || self.commands().iter().all(Command::is_read),
+        }
+    }
+
     /// Whether its commands certainly had no effect.
     pub fn is_void(&self) -> bool {
         matches!(self.outcome, Outcome::Aborted | Outcome::Discarded)

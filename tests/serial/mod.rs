@@ -12,7 +12,8 @@
 //! Experimental Observations", VLDB 2020), with the names that A. Adya gave to the cycles. The second is that
 //! of Knossos and Porcupine (J. M. Wing, C. Gong: "Testing and Verifying Concurrent Objects", 1993; G. Lowe:
 //! "Testing for Linearizability", 2017): the whole keyspace is one object, so a linearizable history is
-//! a strictly serializable one. The edges of the first guide the search of the second.
+//! a strictly serializable one. The edges of the first guide the search of the second, which goes through
+//! a long history part by part ([`parts`]).
 //!
 //! The checkers are right to complain: each rule holds in every explanation of a history, so a
 //! complaint proves a fault. That they complain enough is what their own tests are for.
@@ -26,6 +27,7 @@ pub mod history;
 mod model;
 mod observe;
 mod order;
+mod parts;
 pub mod record;
 pub mod search;
 mod time;
@@ -39,7 +41,7 @@ pub use history::History;
 
 use graph::Graph;
 use order::Order;
-use search::search;
+use parts::search_parts;
 
 /// What contradicts itself in a history, by values and times.
 pub fn check_order(history: &History) -> Vec<Anomaly> {
@@ -51,7 +53,7 @@ pub fn check_order(history: &History) -> Vec<Anomaly> {
 pub fn check(history: &History) -> Vec<Anomaly> {
     let (mut anomalies, order) = infer(history);
     if anomalies.is_empty() {
-        anomalies.extend(search(history, Some(&order)).err());
+        anomalies.extend(search_parts(history, &order).err());
     }
     anomalies
 }

@@ -409,7 +409,9 @@ impl<'h> Order<'h> {
     fn link_reader(&mut self, view: &View, (id, at): Spot, ends: &[u32]) {
         let (place, reader) = (view.place, view.operation);
         let tokens = &self.runs[id as usize].tokens;
-        let next = tokens.get(at + 1).map(|token| self.writer(*token));
+        // What nobody has written is told elsewhere.
+        let next = tokens.get(at + 1).and_then(|token| self.seen.tokens.get(token));
+        let next = next.map(|written| written.operation);
         if !self.seen.tokens.contains_key(&tokens[at]) {
             return;
         }

@@ -3,24 +3,32 @@
 //! The clients want the same few keys. What they ask and when they wait is random and cannot be repeated,
 //! since how the threads come and go is not in the tests' hands; what was seen is kept, and that is
 //! what a failure shows.
+//!
+//! They play in rounds. At the end of each, all have their answers, and a connection of its own looks at
+//! everything that is there: so the history can be searched part by part (see [`super::parts`]).
 
-use super::anomaly::{Anomaly, assert_none};
-use super::command::Command;
+use super::anomaly::{Anomaly, Kind, assert_none};
+use super::command::{Answer, Command, Key};
 use super::conversation::{Conversation, Request};
-use super::history::{Action, History};
+use super::history::{Action, History, Operation};
 use super::workload::{Keys, Mix, Source, TRACED};
 use crate::harness::{Server, now};
+use corelane::command::Faults;
+use corelane::config::{Invocation, parse};
+use corelane::server::run_faulty;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 /// What is recorded.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub operations: usize,
+    /// Operations after which everything is looked at.
+    pub round: usize,
     pub connections: u32,
     pub keys: u32,
     /// Writes after which a key is retired.
@@ -37,7 +45,9 @@ struct Stage {
     /// Operations that have been asked for.
     asked: AtomicUsize,
     /// Connections that have been made, each of which is a client of the history.
-    clients: AtomicU32,
+    lines: AtomicU32,
+    /// Where the clients wait for each other before each round.
+    begin: Barrier,
     start: Instant,
 }
 
@@ -59,7 +69,7 @@ impl Line {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, stage.port)).expect("a connection");
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout above zero");
-        let talk = Conversation::new(stage.clients.fetch_add(1, Ordering::Relaxed));
+        let talk = Conversation::new(stage.lines.fetch_add(1, Ordering::Relaxed));
         Line { stream, talk, chunk: vec![0; 64 << 10] }
     }
 
@@ -72,44 +82,70 @@ impl Line {
         }
         Ok(())
     }
+
+    /// Asks one thing and waits for the answer.
+    fn ask(&mut self, stage: &Stage, action: Action) -> Result<(), Anomaly> {
+        let mut bytes = Vec::new();
+        self.talk.ask(Request::Act(action), stage.time(), &mut bytes);
+        self.stream.write_all(&bytes).expect("the server reads");
+        self.listen(stage, 0)
+    }
 }
 
-/// One client's life, on several connections if it loses some.
-fn live(stage: &Stage, number: u32) -> Result<Vec<Conversation>, Anomaly> {
-    let Plan { operations, connections, mix, seed, .. } = stage.plan;
-    let random = fastrand::Rng::with_seed(seed ^ u64::from(number) << 32);
-    let (keys, token) = (stage.keys.clone(), number);
-    let mut source = Source { random, mix, keys, token, step: connections };
-    let mut all = Vec::new();
-    let mut line = Line::open(stage);
-    let mut plan: VecDeque<Request> = VecDeque::new();
-    let mut bytes = Vec::new();
-    loop {
-        let depth = [1, 1, 1, 4][source.random.usize(..4)];
-        if stage.asked.fetch_add(depth, Ordering::Relaxed) >= operations {
-            break;
-        }
-        for _ in 0..depth {
-            if plan.is_empty() {
-                plan.extend(source.next());
-            }
-            let request = plan.pop_front().expect("filled");
-            line.talk.ask(request, stage.time(), &mut bytes);
-        }
-        line.stream.write_all(&bytes).expect("the server reads");
-        bytes.clear();
-        if source.random.u16(..) < 8 {
-            // What it has asked may be done or not.
-            plan.clear();
-            all.push(std::mem::replace(&mut line, Line::open(stage)).talk);
-            continue;
-        }
-        let pending = source.random.usize(..depth);
-        line.listen(stage, pending)?;
+/// One client, on several connections if it loses some.
+struct Player {
+    source: Source,
+    line: Line,
+    /// What it is going to ask.
+    plan: VecDeque<Request>,
+    /// What it has said on connections that it has lost.
+    lost: Vec<Conversation>,
+}
+
+impl Player {
+    fn new(stage: &Stage, number: u32) -> Player {
+        let Plan { connections, mix, seed, .. } = stage.plan;
+        let random = fastrand::Rng::with_seed(seed ^ u64::from(number) << 32);
+        let source =
+            Source { random, mix, keys: stage.keys.clone(), token: number, step: connections };
+        Player { source, line: Line::open(stage), plan: VecDeque::new(), lost: Vec::new() }
     }
-    line.listen(stage, 0)?;
-    all.push(line.talk);
-    Ok(all)
+
+    /// Plays until the clients together have asked for as many operations as `end` and it has asked for
+    /// all that belongs together.
+    fn play(&mut self, stage: &Stage, end: usize) -> Result<(), Anomaly> {
+        stage.begin.wait();
+        let mut bytes = Vec::new();
+        while self.plan(stage, end) {
+            let depth = [1, 1, 1, 4][self.source.random.usize(..4)];
+            for _ in 0..depth {
+                if self.plan(stage, end) {
+                    let request = self.plan.pop_front().expect("filled");
+                    self.line.talk.ask(request, stage.time(), &mut bytes);
+                    stage.asked.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            self.line.stream.write_all(&bytes).expect("the server reads");
+            bytes.clear();
+            if self.source.random.u16(..) < 8 {
+                // What it has asked may be done or not.
+                self.plan.clear();
+                self.lost.push(std::mem::replace(&mut self.line, Line::open(stage)).talk);
+                continue;
+            }
+            let pending = self.source.random.usize(..depth);
+            self.line.listen(stage, pending)?;
+        }
+        self.line.listen(stage, 0)
+    }
+
+    /// Plans what to ask next; `false` when the round is over.
+    fn plan(&mut self, stage: &Stage, end: usize) -> bool {
+        if self.plan.is_empty() && stage.asked.load(Ordering::Relaxed) < end {
+            self.plan.extend(self.source.next());
+        }
+        !self.plan.is_empty()
+    }
 }
 
 /// Lets clients loose on a server and gives the history of what they have seen.
@@ -119,38 +155,59 @@ pub fn record(port: u16, shards: usize, plan: Plan) -> Result<History, Anomaly> 
         plan,
         keys: Arc::new(Keys::new(plan.keys, plan.writes_max)),
         asked: AtomicUsize::new(0),
-        clients: AtomicU32::new(0),
+        lines: AtomicU32::new(0),
+        begin: Barrier::new(plan.connections as usize),
         start: now(),
     };
-    let parts: Vec<Result<Vec<Conversation>, Anomaly>> = std::thread::scope(|scope| {
-        let stage = &stage;
-        let threads = (0..plan.connections).map(|number| scope.spawn(move || live(stage, number)));
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().map(|thread| thread.join().expect("a client does not panic")).collect()
+    let stage = &stage;
+    let mut players: Vec<Player> =
+        (0..plan.connections).map(|number| Player::new(stage, number)).collect();
+    let mut observer = Line::open(stage);
+    while stage.asked.load(Ordering::Relaxed) < plan.operations {
+        let end = stage.asked.load(Ordering::Relaxed) + plan.round;
+        let played: Vec<Result<(), Anomaly>> = std::thread::scope(|scope| {
+            let threads = players.iter_mut().map(|p| scope.spawn(move || p.play(stage, end)));
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|t| t.join().expect("a client does not panic")).collect()
+        });
+        played.into_iter().collect::<Result<(), Anomaly>>()?;
+        take_stock(stage, &mut observer)?;
+    }
+    let talks = players.into_iter().flat_map(|player| {
+        let Player { line, mut lost, .. } = player;
+        lost.push(line.talk);
+        lost
     });
-    let mut talks: Vec<Conversation> =
-        parts.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    talks.push(take_stock(&stage)?);
-    Ok(History::of(talks, shards))
+    Ok(History::of(talks.chain([observer.talk]), shards))
 }
 
-/// Looks at everything that is there in the end.
-fn take_stock(stage: &Stage) -> Result<Conversation, Anomaly> {
-    let mut line = Line::open(stage);
-    let look = vec![Command::MGet(stage.keys.in_use()), Command::DbSize, Command::Keys];
-    let mut bytes = Vec::new();
-    line.talk.ask(Request::Act(Action::Block(look)), stage.time(), &mut bytes);
-    line.stream.write_all(&bytes).expect("the server reads");
-    line.listen(stage, 0)?;
-    Ok(line.talk)
+/// Removes the keys that have been retired and looks at everything else that is there.
+fn take_stock(stage: &Stage, observer: &mut Line) -> Result<(), Anomaly> {
+    let in_use = stage.keys.in_use();
+    observer.ask(stage, Action::One(Command::Keys))?;
+    let found = observer.talk.operations.last().and_then(Operation::answers);
+    let Some([Answer::Keys(found)]) = found else { unreachable!("KEYS was answered") };
+    let retired: Vec<Key> = found.iter().copied().filter(|key| !in_use.contains(key)).collect();
+    if !retired.is_empty() {
+        observer.ask(stage, Action::One(Command::Del(retired)))?;
+    }
+    let look = vec![Command::MGet(in_use), Command::DbSize, Command::Keys];
+    observer.ask(stage, Action::Block(look))
 }
 
 /// Of all that leaves values which tell who wrote what; all keys are looked at or removed rarely.
 const MIX: Mix =
     Mix { single: 40, split: 30, joint: 8, whole: 1, blocks: 30, watches: 8, ..TRACED };
 
-pub const PLAN: Plan =
-    Plan { operations: 20_000, connections: 16, keys: 24, writes_max: 60, mix: MIX, seed: 0 };
+pub const PLAN: Plan = Plan {
+    operations: 20_000,
+    round: 80,
+    connections: 16,
+    keys: 24,
+    writes_max: 60,
+    mix: MIX,
+    seed: 0,
+};
 
 /// Records a server and checks what it has answered; prints how long that took.
 pub fn check_port(port: u16, shards: usize, plan: Plan) {
@@ -173,13 +230,34 @@ pub fn check_port(port: u16, shards: usize, plan: Plan) {
 
 #[test]
 fn a_real_server_is_strictly_serializable() {
-    let factor = crate::harness::cases(1) as usize;
     for shards in [1, 2, 4] {
-        let server = Server::corelane(shards);
-        let operations = PLAN.operations * factor;
-        let seed = crate::harness::seed() + shards as u64;
-        check_port(server.port, shards, Plan { operations, seed, ..PLAN });
+        for n in 0..u64::from(crate::harness::cases(1)) {
+            let server = Server::corelane(shards);
+            let seed = (crate::harness::seed() + n) << 8 | shards as u64;
+            check_port(server.port, shards, Plan { seed, ..PLAN });
+        }
     }
+}
+
+/// The server of the next test, in a process of its own.
+#[test]
+#[ignore = "a server, which the test of faults starts"]
+fn faulty_server() {
+    let Ok(options) = std::env::var("CORELANE_HOSTED") else { return };
+    let Ok(Invocation::Run { config, .. }) = parse(options.split('\n').map(Into::into)) else {
+        panic!("a configuration")
+    };
+    let faults = Faults { ignore_intents: true };
+    run_faulty(*config, |_| (), faults).expect("it serves until it is killed");
+}
+
+#[test]
+fn a_real_server_without_intents_is_found_out() {
+    let server = Server::hosted("serial::record::faulty_server", &["--shards", "2"]);
+    let history = record(server.port, 2, PLAN).unwrap_or_else(|strange| panic!("{strange}"));
+    let found = super::check(&history);
+    assert!(!found.is_empty(), "what ignores what is promised is found out");
+    assert!(found.iter().any(|anomaly| anomaly.kind != Kind::Undecided), "{found:?}");
 }
 
 #[test]

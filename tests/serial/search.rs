@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The search goes down one way until nothing fits, takes the last choice back and tries another. It does
-//! not come twice to the same state with the same operations left (Lowe), it takes a read that fits at once,
-//! since that takes nothing from the others, it keeps to the edges that are known to hold in every order, and
+//! not come twice to the same state with the same operations left (Lowe), it takes at once what fits and
+//! changes nothing (a read, or a MSETNX that was told 0), since that takes nothing from the others, it keeps to the edges that are known to hold in every order, and
 //! it writes over no value that others must still see, for a value of unique tokens comes up only once.
 
 use super::anomaly::{Anomaly, Kind};
@@ -38,8 +38,6 @@ struct Search<'h> {
     /// The operations that have their place.
     placed: Vec<bool>,
     watching: Vec<Watching>,
-    bound: u64,
-    keys: Vec<Vec<u32>>,
     /// Each WATCH and each EXEC after one: which of those it is.
     watch_of: Vec<u32>,
     /// Of each client, how many operations have their place before the first that has none.
@@ -65,14 +63,15 @@ struct Search<'h> {
 }
 
 /// Steps without having come further after which a first search is given up.
-const PATIENCE: usize = 100_000;
+const PATIENCE: usize = 1_000_000;
 
-/// Attempts before all is given up; each has twice as much patience as the one before. A search that
-/// takes long has most often made a wrong choice early, so each begins anew and chooses differently.
-const ATTEMPTS: u32 = 7;
+/// Attempts before all is given up; each has twice as much patience as the one before, and at times
+/// chooses at random. A search that takes long has most often made a wrong choice early.
+const ATTEMPTS: u32 = 5;
 
-/// Searches for an order of all operations; what is known of it already makes that quicker.
-pub fn search(history: &History, order: Option<&Order>) -> Result<(), Anomaly> {
+/// Searches for an order of all operations and answers one; what is known of it already makes that
+/// quicker.
+pub fn search(history: &History, order: Option<&Order>) -> Result<Vec<u32>, Anomaly> {
     let mut patience = PATIENCE;
     let mut outcome = attempt(history, order, patience, None);
     for seed in 1..ATTEMPTS {
@@ -90,7 +89,7 @@ fn attempt(
     order: Option<&Order>,
     patience: usize,
     random: Option<fastrand::Rng>,
-) -> Result<(), Anomaly> {
+) -> Result<Vec<u32>, Anomaly> {
     let mut search = Search::new(history, order);
     search.random = random;
     // The fewest operations that were left so far, and the step at which that was.
@@ -112,8 +111,7 @@ fn attempt(
             return Err(Anomaly::new(Kind::Undecided, text));
         }
     }
-    eprintln!("steps {steps} of {}", history.operations.len());
-    Ok(())
+    Ok(search.choices.iter().map(|choice| choice.operation).collect())
 }
 
 impl<'h> Search<'h> {
@@ -149,11 +147,6 @@ impl<'h> Search<'h> {
             databases: history.databases(),
             placed: vec![false; operations.len()],
             watching,
-            bound: 0,
-            keys: operations
-                .iter()
-                .map(|o| o.commands().iter().flat_map(|c| c.keys()).collect())
-                .collect(),
             watch_of,
             front: vec![0; clients.len()],
             clients,
@@ -183,9 +176,6 @@ impl<'h> Search<'h> {
         let first = |(all, front): (&Vec<u32>, &usize)| all.get(*front).copied();
         let over = |index: u32| self.operation(index).completed;
         let bound = fronts().filter_map(first).map(over).min().unwrap_or(NEVER);
-        self.bound = bound;
-        let fronts = || self.clients.iter().zip(&self.front);
-        let over = |index: u32| self.operation(index).completed;
         let mut candidates = Vec::new();
         for (all, front) in fronts() {
             for index in &all[*front..] {
@@ -201,7 +191,7 @@ impl<'h> Search<'h> {
         let late = |index: u32| self.watching[index as usize] == Watching::Late;
         candidates.sort_by_key(|index| (late(*index), over(*index)));
         if let Some(random) = &mut self.random
-            && random.u8(0..4) == 0
+            && random.u8(0..16) == 0
         {
             random.shuffle(&mut candidates);
         }
@@ -221,20 +211,6 @@ impl<'h> Search<'h> {
             }
             // It does not fit here, whatever else is tried here.
             candidates.retain(|other| *other != operation);
-        }
-        if let Some(first) = all.iter().find(|i| self.operation(**i).completed == self.bound)
-            && std::env::var_os("HEUR").is_some()
-        {
-            let keys = &self.keys[*first as usize];
-            candidates.sort_by_key(|i| {
-                (
-                    self.watching[*i as usize] == Watching::Late,
-                    *i != *first
-                        && !keys.is_empty()
-                        && !self.keys[*i as usize].is_empty()
-                        && !self.keys[*i as usize].iter().any(|k| keys.contains(k)),
-                )
-            });
         }
         candidates.reverse();
         if !self.take_one(candidates, steps) {
@@ -355,7 +331,7 @@ impl<'h> Search<'h> {
             Watching::Idle | Watching::Early => true,
             Watching::Late | Watching::Unknown => false,
             Watching::Not if operation.action == Action::Unwatch || operation.is_void() => true,
-            Watching::Not => operation.commands().iter().all(Command::is_read),
+            Watching::Not => operation.has_left_all(),
         }
     }
 
