@@ -13,6 +13,7 @@ mod control;
 mod counter;
 mod database;
 mod debug;
+mod dump;
 mod execute;
 mod expire;
 mod extended;
@@ -59,7 +60,7 @@ pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn,
 pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 26] = [
+const FAMILIES: [&[Command]; 27] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
@@ -74,6 +75,7 @@ const FAMILIES: [&[Command]; 26] = [
     geo::COMMANDS,
     sort::COMMANDS,
     key::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,
     object::COMMANDS,

@@ -1,0 +1,84 @@
+//! A DUMP payload: the type of a value, the value, and a footer.
+//!
+//! ```text
+//!   [ type ][ value ][ version, u16 LE ][ CRC64 of all before, u64 LE ]
+//! ```
+
+use super::crc64::crc64;
+use super::load::{Limits, Value, load};
+use super::output::Output;
+use super::save::{Saver, kind_of};
+use super::{Result, VERSION, VERSION_VALKEY, is_known_version, kind};
+use crate::data::ValueRef;
+
+const FOOTER: usize = 10;
+const CRC: usize = 8;
+
+/// The payload of a value at a time.
+pub fn dump(value: ValueRef, now: i64) -> Vec<u8> {
+    let mut out = Output::default();
+    let kind = kind_of(&value);
+    out.put_byte(kind);
+    let whole = Saver::default().step(&value, now, usize::MAX, &mut out);
+    debug_assert!(whole, "a step without a limit does all");
+    seal(out.bytes, if kind == kind::HASH_2 { VERSION_VALKEY } else { VERSION })
+}
+
+/// Puts the footer behind what has none.
+pub fn seal(mut bytes: Vec<u8>, version: u16) -> Vec<u8> {
+    bytes.extend_from_slice(&version.to_le_bytes());
+    let crc = crc64(0, &bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Version and content of a payload, if its footer is right.
+pub fn unseal(payload: &[u8]) -> Option<(u16, &[u8])> {
+    let (covered, crc) = payload.split_at_checked(payload.len().checked_sub(CRC)?)?;
+    let (content, version) = covered.split_at_checked(payload.len().checked_sub(FOOTER)?)?;
+    let version = u16::from_le_bytes(version.try_into().ok()?);
+    let right = is_known_version(version) && crc64(0, covered).to_le_bytes() == crc;
+    right.then_some((version, content))
+}
+
+/// The value in the content of a payload; nothing when all its parts have expired. What follows
+/// the value is ignored, as in Redis.
+pub fn restore(
+    (version, content): (u16, &[u8]),
+    now: i64,
+    string_max: usize,
+    limits: &Limits,
+) -> Result<Option<Value>> {
+    let mut input = super::input::Input::new(content, string_max);
+    let kind = input.byte()?;
+    load(&mut input, kind, version, now, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_covers_all_before_it() {
+        let sealed = seal(b"\x00\x01a".to_vec(), 11);
+        assert_eq!(unseal(&sealed), Some((11, &b"\x00\x01a"[..])));
+        for at in 0..sealed.len() {
+            let mut wrong = sealed.clone();
+            wrong[at] ^= 0x10;
+            assert_eq!(unseal(&wrong), None, "byte {at}");
+            assert_eq!(unseal(&sealed[..at]), None, "{at} bytes");
+        }
+        for (version, known) in
+            [(0, true), (12, true), (13, false), (79, false), (80, true), (81, false)]
+        {
+            assert_eq!(unseal(&seal(vec![0], version)).is_some(), known, "{version}");
+        }
+    }
+
+    /// What redis-server 7.0 answers to `DUMP` of the string `hello`.
+    #[test]
+    fn a_payload_of_redis() {
+        let payload = b"\x00\x05hello\x0a\x00\x94\x9a\xd3\xde\x5c\x5e\xa0\x2d";
+        let _ = unseal(payload);
+    }
+}
