@@ -132,8 +132,8 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         ..0 => return Err(BAD_TTL),
         0 => None,
         at if options.absolute => Some(at),
-        // A time beyond all times never comes.
-        ttl => Some(now.saturating_add(ttl)),
+        // As in Redis, a time beyond all times has passed.
+        ttl => Some(now.wrapping_add(ttl)),
     };
     let content = dump::unseal(args.at(3)).ok_or(BAD_FOOTER)?;
     let value = dump::restore(content, now, cx.settings.bulk_len_max, &limits(cx));
@@ -157,4 +157,147 @@ fn replace_by_nothing(cx: &mut Cx, key: &[u8]) -> Result<(), CmdError> {
     cx.keys.changed(u64::from(removed));
     cx.out.ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+    use crate::rdb::dump::seal;
+    use crate::shard::Access;
+
+    fn dump(bench: &mut Bench, key: &str) -> Vec<u8> {
+        let reply = bench.run_args(&[b"DUMP", key.as_bytes()]);
+        let start = reply.iter().position(|&byte| byte == b'\n').expect("a bulk") + 1;
+        reply[start..reply.len() - 2].to_vec()
+    }
+
+    fn restore(bench: &mut Bench, words: &str, payload: &[u8]) -> String {
+        let words: Vec<&[u8]> = words
+            .split(' ')
+            .map(|word| if word == "@" { payload } else { word.as_bytes() })
+            .collect();
+        String::from_utf8_lossy(&bench.run_args(&words)).into_owned()
+    }
+
+    #[test]
+    fn values_of_all_types_come_back() {
+        let mut bench = Bench::new();
+        for (make, show) in [
+            ("SET k v", "GET"),
+            ("SET k 12", "GET"),
+            ("RPUSH k a 1", "LRANGE 0 -1"),
+            ("SADD k a", "SMEMBERS"),
+            ("ZADD k 1.5 a 2 b", "ZRANGE 0 -1"),
+            ("HSET k f v", "HGETALL"),
+            ("XADD k 1-1 f v", "XRANGE - +"),
+        ] {
+            bench.run("DEL k l");
+            bench.run(make);
+            let payload = dump(&mut bench, "k");
+            assert_eq!(restore(&mut bench, "RESTORE l 0 @", &payload), "+OK\r\n");
+            let mut shown = |key: &str| {
+                let (name, rest) = show.split_once(' ').unwrap_or((show, ""));
+                bench.run(&format!("{name} {key} {rest}"))
+            };
+            assert_eq!(shown("k"), shown("l"));
+            let mut encoding = |key: &str| bench.run(&format!("OBJECT ENCODING {key}"));
+            assert_eq!(encoding("k"), encoding("l"));
+        }
+        assert_eq!(bench.run("DUMP none"), "$-1\r\n");
+    }
+
+    #[test]
+    fn times_to_live() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        let payload = dump(&mut bench, "k");
+        let now = bench.now;
+        for (words, ttl) in [
+            ("RESTORE k 0 @ REPLACE".to_string(), -1),
+            ("RESTORE k 5000 @ REPLACE".to_string(), 5000),
+            (format!("RESTORE k {} @ absttl replace", now + 7), 7),
+            (format!("RESTORE k {now} @ ABSTTL REPLACE"), -2),
+            ("RESTORE k 1 @ ABSTTL".to_string(), -2),
+            ("RESTORE k 9223372036854775807 @".to_string(), -2),
+            ("RESTORE-ASKING k 9 @".to_string(), 9),
+        ] {
+            assert_eq!(restore(&mut bench, &words, &payload), "+OK\r\n");
+            assert_eq!(bench.run("PTTL k"), format!(":{ttl}\r\n"), "{words}");
+        }
+        assert_eq!((bench.keys(0), bench.expires(0)), (1, 1));
+    }
+
+    #[test]
+    fn errors_in_the_order_of_redis() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        let payload = dump(&mut bench, "k");
+        for (words, error) in [
+            ("RESTORE k x @ NOSUCH", "ERR syntax error"),
+            ("RESTORE k 0 @ IDLETIME", "ERR syntax error"),
+            ("RESTORE k 0 @ IDLETIME 1 FREQ 1", "ERR syntax error"),
+            ("RESTORE k 0 @ FREQ x", "ERR value is not an integer or out of range"),
+            ("RESTORE k 0 @ FREQ 256", "ERR Invalid FREQ value, must be >= 0 and <= 255"),
+            ("RESTORE k 0 @ IDLETIME -1", "ERR Invalid IDLETIME value, must be >= 0"),
+            ("RESTORE k x @", "BUSYKEY Target key name already exists."),
+            ("RESTORE l x @", "ERR value is not an integer or out of range"),
+            ("RESTORE l -1 bad", "ERR Invalid TTL value, must be >= 0"),
+            ("RESTORE l 0 bad", "ERR DUMP payload version or checksum are wrong"),
+        ] {
+            assert_eq!(restore(&mut bench, words, &payload), format!("-{error}\r\n"), "{words}");
+        }
+        for (content, version, error) in [
+            (&b"\x00\x01v"[..], 13, "DUMP payload version or checksum are wrong"),
+            (b"\x00\x02v", 11, "Bad data format"),
+            (b"\x01\x00", 11, "Bad data format"),
+            (b"\x63\x00", 11, "Bad data format"),
+            (b"", 11, "Bad data format"),
+        ] {
+            let payload = seal(content.to_vec(), version);
+            let reply = restore(&mut bench, "RESTORE k 1 @ ABSTTL REPLACE", &payload);
+            assert_eq!(reply, format!("-ERR {error}\r\n"));
+        }
+        assert_eq!(bench.run("GET k"), "$1\r\nv\r\n", "an error changes nothing");
+        assert_eq!(restore(&mut bench, "RESTORE k 1 @ ABSTTL REPLACE", &payload), "+OK\r\n");
+        assert_eq!(bench.keys(0), 0);
+    }
+
+    #[test]
+    fn the_history_of_access_can_be_told() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        let payload = dump(&mut bench, "k");
+        restore(&mut bench, "RESTORE k 0 @ REPLACE IDLETIME 1000", &payload);
+        assert_eq!(bench.run("OBJECT IDLETIME k"), ":1000\r\n");
+        restore(&mut bench, "RESTORE k 0 @ REPLACE FREQ 100", &payload);
+        assert_eq!(bench.run("OBJECT IDLETIME k"), ":0\r\n");
+        let mut settings = bench.shard.settings;
+        settings.access = Access::Lfu { log_factor: 10, decay_minutes: 1 };
+        bench.shard.configure(settings);
+        restore(&mut bench, "RESTORE k 0 @ REPLACE FREQ 100", &payload);
+        assert_eq!(bench.run("OBJECT FREQ k"), ":100\r\n");
+        restore(&mut bench, "RESTORE k 0 @ REPLACE IDLETIME 9", &payload);
+        assert_eq!(bench.run("OBJECT FREQ k"), ":5\r\n");
+    }
+
+    #[test]
+    fn fields_keep_their_times() {
+        let mut bench = Bench::new();
+        let now = bench.now;
+        bench.run("HSET h a 1 b 2");
+        bench.run("HPEXPIRE h 50 FIELDS 1 a");
+        let payload = dump(&mut bench, "h");
+        restore(&mut bench, "RESTORE i 0 @", &payload);
+        let times = format!("*2\r\n:{}\r\n:-1\r\n", now + 50);
+        assert_eq!(bench.run("HPEXPIRETIME i FIELDS 2 a b"), times);
+        bench.now += 51;
+        restore(&mut bench, "RESTORE j 0 @", &payload);
+        assert_eq!((bench.run("HLEN i"), bench.run("HLEN j")), (":1\r\n".into(), ":1\r\n".into()));
+        bench.run("HSET k a 1");
+        bench.run("HPEXPIRE k 50 FIELDS 1 a");
+        let payload = dump(&mut bench, "k");
+        bench.now += 51;
+        assert_eq!(restore(&mut bench, "RESTORE i 0 @ REPLACE", &payload), "+OK\r\n");
+        assert_eq!(bench.run("EXISTS i k"), ":0\r\n");
+    }
 }

@@ -57,6 +57,9 @@ pub fn restore(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::list::{Limit, List};
+    use crate::data::packed::Element;
+    use crate::data::value::Object;
 
     #[test]
     fn a_footer_covers_all_before_it() {
@@ -75,10 +78,20 @@ mod tests {
         }
     }
 
-    /// What redis-server 7.0 answers to `DUMP` of the string `hello`.
+    /// What redis-server 7.0 answers to DUMP, of a string and of a list.
     #[test]
-    fn a_payload_of_redis() {
-        let payload = b"\x00\x05hello\x0a\x00\x94\x9a\xd3\xde\x5c\x5e\xa0\x2d";
-        let _ = unseal(payload);
+    fn payloads_of_redis() {
+        let hello = b"\x00\x05hello\x0a\x00\x63\x72\xdf\x76\x65\x34\x20\x0a";
+        assert_eq!(unseal(hello), Some((10, &b"\x00\x05hello"[..])));
+        assert_eq!(seal(b"\x00\x05hello".to_vec(), 10), hello);
+        let list = b"\x12\x01\x02\x0f\x0f\x00\x00\x00\x03\x00\x81a\x02\x01\x01\xdf\xfb\x02\xff\
+                     \x0a\x00\xaf\x37\x40\x3b\x85\xfe\x55\x39";
+        let (_, content) = unseal(list).unwrap();
+        let items = List::of(
+            [Element::Bytes(b"a"), Element::Int(1), Element::Int(-5)].into_iter(),
+            Limit::new(-2),
+        );
+        let ours = dump(ValueRef::Object(&Object::List(items)), 0);
+        assert_eq!(unseal(&ours), Some((11, content)));
     }
 }

@@ -268,7 +268,7 @@ mod tests {
         let all =
             [Element::Int(1), Element::Bytes(b"ab"), Element::Int(-1), Element::Int(-300_000)];
         let bytes = [
-            &[22, 0, 0, 0, 4, 0][..],
+            &[21, 0, 0, 0, 4, 0][..],
             &[1, 1],
             &[0x82, b'a', b'b', 3],
             &[0xdf, 0xff, 2],
