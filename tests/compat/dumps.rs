@@ -63,10 +63,10 @@ fn contents() -> Vec<Vec<u8>> {
         quicklist,
         quicklist_2.concat(),
         // None of these is a value.
-        b"\x00\x06hello".to_vec(),
+        b"\x00\x30hello".to_vec(),
         b"\x02\x00".to_vec(),
         b"\x02\x02\x01a\x01a".to_vec(),
-        b"\x04\x02\x01a\x01x\x01a\x01y".to_vec(),
+        b"\x04\x30\x01a\x01x".to_vec(),
         b"\x03\x01\x01a\xfd".to_vec(), // not a number
         b"\xfe\x00".to_vec(),
         b"\x07\x00".to_vec(),
@@ -431,7 +431,7 @@ fn damaged_payloads_do_no_harm() {
         payloads.push(dump(&mut client, "k"));
     }
     client.run("DEL k");
-    crate::harness::parse_script(STREAM).iter().for_each(|cmd| drop(client.call(cmd)));
+    crate::harness::script::parse_script(STREAM).iter().for_each(|cmd| drop(client.call(cmd)));
     payloads.push(dump(&mut client, "k"));
     client.run("DEL k");
     client.run("HSET k a 1 b 2");
