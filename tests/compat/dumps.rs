@@ -263,7 +263,8 @@ fn restore(client: &mut Client, key: &str, payload: &[u8]) -> Result<(), String>
 fn travel(pair: &Pair, program: &[Cmd]) -> Result<(), String> {
     let mut both = pair.connect(Protocol::Resp3);
     for cmd in program {
-        (both.redis.call(cmd), both.corelane.call(cmd));
+        both.redis.call(cmd);
+        both.corelane.call(cmd);
     }
     let kind = both.redis.run("TYPE k").text();
     if kind == "none" {

@@ -170,8 +170,8 @@ fn entry(
         node.append_deleted(first, id, &pairs);
         return Ok(false);
     }
-    let least = node.last_live(first).and_then(Id::next).unwrap_or(first);
-    if id < least || id == Id::MIN {
+    let last = node.last_live(first);
+    if id < first || id == Id::MIN || last.is_some_and(|last| id <= last) {
         return Err(WRONG_ORDER);
     }
     node.append(first, id, &pairs);

@@ -350,9 +350,9 @@ fn a_stream_must_agree_with_itself() {
     let last = whole.len() - 1;
     assert_eq!(wrong(last, 7), Some(Corrupt::Wrong("a consumer has what is not pending")));
     assert_eq!(wrong(last - 16, 0), Some(Corrupt::Wrong("a pending entry has no consumer")));
-    for at in node..counts {
+    for (at, byte) in whole.iter().enumerate().take(counts).skip(node) {
         for bit in 0..8 {
-            let _ = wrong(at, whole[at] ^ 1 << bit);
+            let _ = wrong(at, byte ^ 1 << bit);
         }
     }
 }
