@@ -10,18 +10,26 @@ use super::output::Output;
 use super::save::{Saver, kind_of};
 use super::{Result, VERSION, VERSION_VALKEY, is_known_version, kind};
 use crate::data::ValueRef;
+use std::cell::RefCell;
 
 const FOOTER: usize = 10;
 const CRC: usize = 8;
 
 /// The payload of a value at a time.
 pub fn dump(value: ValueRef, now: i64) -> Vec<u8> {
-    let mut out = Output::default();
     let kind = kind_of(&value);
-    out.put_byte(kind);
-    let whole = Saver::default().step(&value, now, usize::MAX, &mut out);
-    debug_assert!(whole, "a step without a limit does all");
-    seal(out.bytes, if kind == kind::HASH_2 { VERSION_VALKEY } else { VERSION })
+    let bytes = OUTPUT.with_borrow_mut(|out| {
+        out.put_byte(kind);
+        let whole = Saver::default().step(&value, now, usize::MAX, out);
+        debug_assert!(whole, "a step without a limit does all");
+        std::mem::take(&mut out.bytes)
+    });
+    seal(bytes, if kind == kind::HASH_2 { VERSION_VALKEY } else { VERSION })
+}
+
+thread_local! {
+    /// To make a compressor's table for every payload would take longer than most of them do.
+    static OUTPUT: RefCell<Output> = RefCell::default();
 }
 
 /// Puts the footer behind what has none.

@@ -51,9 +51,7 @@ impl Compressor {
             // The last places within the match are likely beginnings of what comes next.
             let end = at + len;
             for inside in end.saturating_sub(2)..end {
-                if inside + MATCH_MIN <= input.len() {
-                    self.exchange(input, inside);
-                }
+                self.exchange(input, inside);
             }
             at = end;
             literals = end;
@@ -79,21 +77,40 @@ impl Compressor {
 
     /// Remembers the place `at`, and gives the last one where the same three bytes began, if it
     /// can be referred to.
-    #[inline]
+    #[inline(always)]
     fn exchange(&mut self, input: &[u8], at: usize) -> Option<usize> {
-        let three = [input[at], input[at + 1], input[at + 2], 0];
-        let hash = u32::from_le_bytes(three).wrapping_mul(0x9e37_79b1) >> (32 - TABLE_BITS);
-        let place = std::mem::replace(&mut self.table[hash as usize], self.base + at as u32);
+        let three = three_at(input, at)?;
+        let hash = three.wrapping_mul(0x9e37_79b1) >> (32 - TABLE_BITS);
+        let slot = self.table.get_mut(hash as usize)?;
+        let place = std::mem::replace(slot, self.base + at as u32);
         let from = place.checked_sub(self.base)? as usize;
         let near = from < at && at - from <= OFFSET_MAX;
-        (near && input[from..from + MATCH_MIN] == three[..MATCH_MIN]).then_some(from)
+        (near && three_at(input, from) == Some(three)).then_some(from)
     }
 }
 
+/// The three bytes at a place, if they are there.
+#[inline(always)]
+fn three_at(input: &[u8], at: usize) -> Option<u32> {
+    let [a, b, c] = *input.get(at..)?.first_chunk::<3>()?;
+    Some(u32::from_le_bytes([a, b, c, 0]))
+}
+
+/// How many bytes are the same from two places on, as far as one reference reaches.
+#[inline]
 fn match_len(input: &[u8], from: usize, at: usize) -> usize {
     let most = MATCH_MAX.min(input.len() - at);
-    let (old, new) = (&input[from..], &input[at..at + most]);
-    old.iter().zip(new).take_while(|(a, b)| a == b).count()
+    let (old, new) = (&input[from..from + most], &input[at..at + most]);
+    let (old_eights, old_rest) = old.as_chunks::<8>();
+    let (new_eights, new_rest) = new.as_chunks::<8>();
+    for (index, (a, b)) in old_eights.iter().zip(new_eights).enumerate() {
+        let difference = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if difference != 0 {
+            return index * 8 + difference.trailing_zeros() as usize / 8;
+        }
+    }
+    let rest = old_rest.iter().zip(new_rest).take_while(|(a, b)| a == b).count();
+    old_eights.len() * 8 + rest
 }
 
 /// Appends literals; `false` when that goes beyond `limit`.

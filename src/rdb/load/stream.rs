@@ -26,6 +26,7 @@ use super::super::{Corrupt, Result, kind};
 use crate::data::packed::Element;
 use crate::data::stream::{Group, Id, MAX_BYTES, Node, Pending, Stream};
 use crate::data::value::Object;
+use smallvec::SmallVec;
 
 const DELETED: i64 = 1;
 const NAMES_OF_NODE: i64 = 2;
@@ -161,7 +162,7 @@ fn entry(
     if elements.expect_int()? != before as i64 {
         return Err(WRONG_COUNT);
     }
-    let mut pairs: Vec<&[u8]> = Vec::with_capacity(2 * count);
+    let mut pairs: SmallVec<[&[u8]; 16]> = SmallVec::new();
     match own_names {
         true => pairs.extend((0..parts).map(|at| texts.get(at))),
         false => pairs.extend((0..count).flat_map(|at| [names.get(at), texts.get(at)])),
