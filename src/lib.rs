@@ -48,6 +48,7 @@
 //! | [`command`] | the command table: rows, handlers, a file per family | below |
 //! | [`shard`] | one core's keys: databases, expiry, access history | below |
 //! | [`session`] | one client's state | below |
+//! | [`rdb`] | Redis' format of values on disk and in DUMP | below |
 //! | [`resp`], [`data`] | the wire format; the hash table, the entry, numbers, patterns | below |
 //! | [`config`], [`metrics`], [`rt`], [`clock`] | options; counters; the runtime seam; time | [`error`] |
 //!
@@ -75,6 +76,7 @@ pub mod data;
 pub mod error;
 pub mod metrics;
 pub mod net;
+pub mod rdb;
 pub mod resp;
 pub mod route;
 pub mod rt;

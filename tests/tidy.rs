@@ -19,6 +19,7 @@ const ROOMS: &[&[&str]] = &[
     &["command"],
     &["shard"],
     &["journal", "session"],
+    &["rdb"],
     &["resp", "data"],
     &["clock", "config", "metrics", "rt"],
     &["error"],

@@ -275,7 +275,7 @@ fn edit<R>(
     Ok(result)
 }
 
-fn limits(cx: &Cx) -> Limits {
+pub(super) fn limits(cx: &Cx) -> Limits {
     let encodings = &cx.settings.encodings;
     Limits {
         fields: encodings.hash_max_listpack_entries,

@@ -209,7 +209,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 /// When lists are small, as the configuration says.
-fn limit(cx: &Cx) -> Limit {
+pub(super) fn limit(cx: &Cx) -> Limit {
     Limit::new(cx.settings.encodings.list_max_listpack_size)
 }
 

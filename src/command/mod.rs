@@ -13,6 +13,7 @@ mod control;
 mod counter;
 mod database;
 mod debug;
+mod dump;
 mod execute;
 mod expire;
 mod extended;
@@ -62,7 +63,7 @@ pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn,
 pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 27] = [
+const FAMILIES: [&[Command]; 28] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
@@ -77,6 +78,7 @@ const FAMILIES: [&[Command]; 27] = [
     geo::COMMANDS,
     sort::COMMANDS,
     key::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,
     object::COMMANDS,

@@ -184,7 +184,7 @@ fn new_entry(key: &[u8], set: Set) -> Entry {
     Entry::object(key, Box::new(Object::Set(set)), None)
 }
 
-fn limits(cx: &Cx) -> Limits {
+pub(super) fn limits(cx: &Cx) -> Limits {
     let encodings = &cx.settings.encodings;
     Limits {
         intset_entries: encodings.set_max_intset_entries,

@@ -69,6 +69,8 @@ pub const BLOCKING: Flags = Flags(1 << 7);
 pub const LOADING: Flags = Flags(1 << 8);
 pub const STALE: Flags = Flags(1 << 9);
 pub const SKIP_SLOWLOG: Flags = Flags(1 << 11);
+/// Runs on keys that are on their way here from another node.
+pub const ASKING: Flags = Flags(1 << 12);
 pub const FAST: Flags = Flags(1 << 13);
 /// May be called before AUTH.
 pub const NO_AUTH: Flags = Flags(1 << 14);

@@ -208,6 +208,26 @@ impl Hash {
         }
     }
 
+    /// As [`Hash::scan`], with when each field expires, if it does.
+    pub fn scan_with_expiry<'a>(
+        &'a self,
+        position: u64,
+        now: i64,
+        show: &mut dyn FnMut(&'a [u8], FieldValue<'a>, Option<i64>),
+    ) -> u64 {
+        match &self.0 {
+            Form::Packed(_) => {
+                self.each(now, |field, value| show(field, value, None));
+                0
+            }
+            Form::Fields(fields) => fields.table.scan(position, &mut |field| {
+                if let Some((name, value)) = field.live(now) {
+                    show(name, value, field.expire_at());
+                }
+            }),
+        }
+    }
+
     /// When a field expires: nothing if there is no such field, and `Some(None)` if it never does.
     pub fn expiry(&self, field: &[u8], now: i64) -> Option<Option<i64>> {
         match &self.0 {

@@ -108,11 +108,20 @@ impl List {
 
     /// A list of these elements, in the form that suits it.
     pub fn of<'a>(elements: impl Iterator<Item = Element<'a>>, limit: Limit) -> List {
-        let mut nodes = Nodes::default();
-        elements.for_each(|element| nodes.push(End::Back, element, limit));
-        let mut list = List::Big(Box::new(nodes));
-        list.settle(limit, false);
-        list
+        let mut list = List::to_fill();
+        elements.for_each(|element| list.push(End::Back, element, limit));
+        list.filled(limit)
+    }
+
+    /// A list to be filled by [`List::push`] at the back alone, and then [`List::filled`].
+    pub fn to_fill() -> List {
+        List::Big(Box::default())
+    }
+
+    /// Takes the form that suits what was pushed.
+    pub fn filled(mut self, limit: Limit) -> List {
+        self.settle(limit, false);
+        self
     }
 
     pub fn encoding(&self) -> Encoding {

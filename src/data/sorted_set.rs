@@ -125,6 +125,24 @@ impl SortedSet {
         set
     }
 
+    /// As [`SortedSet::from_sorted`], of elements from elsewhere: nothing if a member is there twice.
+    pub fn from_sorted_if_distinct(elements: &[Element], limits: Limits) -> Option<SortedSet> {
+        let longest = elements.iter().map(|(member, _)| member.len()).max();
+        let mut set = SortedSet::new(elements.len(), longest.unwrap_or(0), limits);
+        match &mut set.0 {
+            Form::Big(big) => **big = Big::from_sorted_if_distinct(elements.iter().copied())?,
+            Form::Small(small) => {
+                for &(member, score) in elements {
+                    if small.score(member).is_some() {
+                        return None;
+                    }
+                    small.push(member, score);
+                }
+            }
+        }
+        Some(set)
+    }
+
     pub fn encoding(&self) -> Encoding {
         match &self.0 {
             Form::Small(_) => Encoding::Listpack,

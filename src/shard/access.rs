@@ -46,6 +46,17 @@ impl Access {
         }
     }
 
+    /// The field of an entry that was not used for so many seconds, if times of use are recorded.
+    pub fn idle_for(self, idle: i64, now: i64) -> Option<u32> {
+        let clock = i64::from(seconds(now));
+        (self == Access::Lru).then(|| (clock.wrapping_sub(idle)) as u32 & CLOCK_BITS)
+    }
+
+    /// The field of an entry with this counter, if uses are counted.
+    pub fn counted(self, counter: u8, now: i64) -> Option<u32> {
+        (self != Access::Lru).then(|| minutes(now) << 8 | u32::from(counter))
+    }
+
     /// The counter after the decay that is due at `now`; nothing meaningful under LRU.
     pub fn frequency(self, field: u32, now: i64) -> u32 {
         let Access::Lfu { decay_minutes, .. } = self else { return field & 0xff };

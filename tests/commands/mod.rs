@@ -8,6 +8,7 @@ mod blocking;
 mod command_table;
 mod connection;
 mod databases;
+mod dumps;
 mod expiry;
 mod hashes;
 mod keys;

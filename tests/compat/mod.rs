@@ -13,6 +13,7 @@
 
 mod bitmaps;
 mod connection;
+mod dumps;
 mod field_expiry;
 mod generic;
 mod geo;
@@ -94,6 +95,8 @@ differential_tests! {
     hashes_on_three_shards_resp3: hashes::command, 3, Resp3, Mode::Stepwise, 2_000;
     keys_on_one_shard: generic::command, 1, Resp2, Mode::Stepwise, 2_000;
     keys_on_three_shards: generic::command, 3, Resp3, Mode::Stepwise, 3_000;
+    restoring_on_one_shard: |_| dumps::command(), 1, Resp3, Mode::Stepwise, 1_000;
+    restoring_on_three_shards: |_| dumps::command(), 3, Resp3, Mode::Stepwise, 1_000;
     connection_on_three_shards: connection::command, 3, Resp2, Mode::Stepwise, 1_000;
     invalid_on_one_shard: |_| invalid::command(), 1, Resp2, Mode::Stepwise, 2_000;
     invalid_on_three_shards: |_| invalid::command(), 3, Resp3, Mode::Stepwise, 1_000;

@@ -130,7 +130,7 @@ fn run(
 }
 
 /// A generator from the test's name and `CORELANE_SEED`.
-fn rng(name: &str) -> TestRng {
+pub fn rng(name: &str) -> TestRng {
     let mut bytes = [0u8; 32];
     bytes[..8].copy_from_slice(&seed().to_le_bytes());
     for (i, b) in name.bytes().enumerate() {

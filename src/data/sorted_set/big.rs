@@ -23,17 +23,35 @@ pub(super) struct Big {
 impl Big {
     /// Elements given in ascending order, each member once.
     pub fn from_sorted<'a>(elements: impl Iterator<Item = (&'a [u8], f64)>) -> Big {
-        let mut table = Table::new();
-        let mut members = 0;
-        let tree = Tree::from_sorted(elements.map(|(bytes, score)| {
+        Big::build::<false>(elements).expect("nothing is looked for that could be wrong")
+    }
+
+    /// As [`Big::from_sorted`], but nothing if a member is there twice.
+    pub fn from_sorted_if_distinct<'a>(
+        elements: impl Iterator<Item = (&'a [u8], f64)>,
+    ) -> Option<Big> {
+        Big::build::<true>(elements)
+    }
+
+    fn build<'a, const CHECKED: bool>(
+        elements: impl Iterator<Item = (&'a [u8], f64)>,
+    ) -> Option<Big> {
+        let mut table: Table<Member> = Table::new();
+        let (mut members, mut distinct) = (0, true);
+        let tree = Tree::from_sorted(elements.map_while(|(bytes, score)| {
+            let hash = table.hash(bytes);
+            if CHECKED && table.contains(hash, bytes) {
+                distinct = false;
+                return None;
+            }
             let member = Member::new(score, bytes);
             members += member.allocated();
             // SAFETY: a set's tree is read only as long as its table keeps the member.
             let alias = unsafe { member.alias() };
-            table.insert(table.hash(bytes), member);
-            (score, alias)
+            table.insert(hash, member);
+            Some((score, alias))
         }));
-        Big { table, tree, members }
+        distinct.then_some(Big { table, tree, members })
     }
 
     pub fn score(&self, member: &[u8]) -> Option<f64> {

@@ -13,7 +13,7 @@ use super::id::Id;
 use super::id_map::IdMap;
 use super::log::Log;
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 /// A consumer's number, as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,13 @@ impl Group {
     /// The consumers in the order of their names.
     pub fn consumers(&self) -> impl ExactSizeIterator<Item = &Consumer> {
         self.names.values().map(|id| self.consumer(*id))
+    }
+
+    /// The first consumer whose name comes behind this one; the first of all without one.
+    pub fn consumer_after(&self, name: Option<&[u8]>) -> Option<&Consumer> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut names = self.names.range::<[u8], _>((from, Bound::Unbounded));
+        names.next().map(|(_, id)| self.consumer(*id))
     }
 
     /// Removes a consumer with its pending entries, and answers how many those were.

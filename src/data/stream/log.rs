@@ -14,6 +14,7 @@ use super::node::{Backward, Forward, MAX_BYTES, Message, Node, NodeLimits};
 use super::radix;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::{Chain, Rev};
+use std::ops::Bound;
 use std::option;
 
 /// Up to where a stream is trimmed.
@@ -176,6 +177,42 @@ impl Log {
             self.allocated += full.allocated();
             self.sealed.insert(first, full);
         }
+    }
+
+    /// Adds a node behind all others, as it was elsewhere; `false` if its ids are not behind
+    /// theirs. [`Log::load_counts`] must follow before anything else.
+    pub fn load_node(&mut self, first: Id, node: Node) -> bool {
+        if let Some((last, node)) = &self.tail
+            && first <= node.last_live(*last).unwrap_or(*last).max(*last)
+        {
+            return false;
+        }
+        self.radix_nodes = radix::appended(self, self.radix_nodes, first.number());
+        self.len += node.live() as u64;
+        self.allocated += node.allocated();
+        if let Some((first, mut full)) = self.tail.replace((first, node)) {
+            self.allocated -= full.allocated();
+            full.seal();
+            self.allocated += full.allocated();
+            self.sealed.insert(first, full);
+        }
+        true
+    }
+
+    /// Says what the nodes do not tell; `false` if the last id is before one that an entry has.
+    pub fn load_counts(&mut self, last_id: Id, max_deleted: Id, added: u64) -> bool {
+        self.first_id = self.first_live();
+        (self.last_id, self.max_deleted, self.added) = (last_id, max_deleted, added);
+        self.last_live().is_none_or(|last| last <= last_id)
+    }
+
+    /// The first node whose first id is greater than this one, with that id; the first of all
+    /// without one.
+    pub fn node_after(&self, id: Option<Id>) -> Option<(Id, &Node)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let tail = self.tail.iter().filter(|(first, _)| id.is_none_or(|id| *first > id));
+        let sealed = self.sealed.range((from, Bound::Unbounded));
+        sealed.chain(tail.map(|(first, node)| (first, node))).next().map(|(id, node)| (*id, node))
     }
 
     fn drop_tail(&mut self) {

@@ -26,10 +26,11 @@ mod tests;
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::Id;
 pub use log::{Log, NewId, Range, RangeBack, Refused, Trim};
-pub use node::{Message, NodeLimits};
+pub use node::{MAX_BYTES, Message, Node, NodeLimits};
 pub use packed::Value;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
@@ -58,6 +59,13 @@ impl Stream {
     /// The groups in the order of their names.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
         self.groups.iter().map(|(name, group)| (&**name, group))
+    }
+
+    /// The first group whose name comes behind this one; the first of all without one.
+    pub fn group_after(&self, name: Option<&[u8]>) -> Option<(&[u8], &Group)> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut groups = self.groups.range::<[u8], _>((from, Bound::Unbounded));
+        groups.next().map(|(name, group)| (&**name, group))
     }
 
     pub fn group(&self, name: &[u8]) -> Option<&Group> {

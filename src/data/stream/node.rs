@@ -74,6 +74,11 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// Whether its fields have the names that its node has.
+    pub fn has_names_of_node(&self) -> bool {
+        self.names.is_some()
+    }
+
     /// How many pairs of a field and a value there are.
     #[allow(clippy::len_without_is_empty)] // there is always one
     pub fn len(&self) -> usize {
@@ -201,6 +206,28 @@ impl Node {
         self.listpack += listpack as u32;
         self.live += 1;
         self.last = id;
+    }
+
+    /// As if an entry had been appended and deleted; its id may be any.
+    pub fn append_deleted(&mut self, first: Id, id: Id, pairs: &[&[u8]]) {
+        let begin = self.bytes.len();
+        // The differences in a listpack wrap around; those here must not.
+        let own = if id >= first { id } else { first };
+        self.append(first, own, pairs);
+        self.bytes.truncate(begin);
+        self.live -= 1;
+        self.deleted += 1;
+        self.last = own.max(self.last_live(first).unwrap_or(first));
+    }
+
+    /// The names of the fields of the node's first entry.
+    pub fn names(&self) -> impl Iterator<Item = Value<'_>> {
+        let (count, mut at) = get_varint(&self.bytes, 0);
+        (0..count).map(move |_| {
+            let (name, next) = Value::get(&self.bytes, at);
+            at = next;
+            name
+        })
     }
 
     /// Appends a body with its length in front. Answers what a listpack needs for it.
