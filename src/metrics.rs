@@ -77,6 +77,9 @@ pub struct ShardStats {
     pub connections_rejected: Counter,
     pub connections_now: Counter,
     pub blocked_clients: Counter,
+    /// Keys that clients wait for, and those of them for which some wait until they are gone.
+    pub blocking_keys: Counter,
+    pub blocking_keys_on_nokey: Counter,
     pub connection_migrations: Counter,
     pub input_bytes: Counter,
     pub output_bytes: Counter,
@@ -117,6 +120,8 @@ impl ShardStats {
             connections_rejected: Counter::default(),
             connections_now: Counter::default(),
             blocked_clients: Counter::default(),
+            blocking_keys: Counter::default(),
+            blocking_keys_on_nokey: Counter::default(),
             connection_migrations: Counter::default(),
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),

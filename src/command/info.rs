@@ -132,8 +132,9 @@ fn server(cx: &SessionCx, fields: &mut Fields) {
 fn clients(cx: &SessionCx, fields: &mut Fields) {
     fields.add("connected_clients", sum(cx.env, |s| &s.connections_now));
     fields.add("maxclients", cx.env.config().maxclients);
-    // No command blocks yet, so this is true; `redis-cli --stat` reads it.
     fields.add("blocked_clients", sum(cx.env, |s| &s.blocked_clients));
+    fields.add("total_blocking_keys", sum(cx.env, |s| &s.blocking_keys));
+    fields.add("total_blocking_keys_on_nokey", sum(cx.env, |s| &s.blocking_keys_on_nokey));
 }
 
 fn memory(cx: &SessionCx, fields: &mut Fields) {
