@@ -277,7 +277,9 @@ impl Worker {
         let command = self.shared.env.registry.command(id);
         let now = match (conn.session.multi.is_some(), command.in_multi) {
             (true, InMulti::Waits) => false,
-            (true, InMulti::Executes) => conn.transaction.as_ref().is_some_and(|t| t.needs_client()),
+            (true, InMulti::Executes) => {
+                conn.transaction.as_ref().is_some_and(|t| t.needs_client())
+            }
             _ => command.flags.has(ADMIN) && matches!(command.run, Run::Session(_)),
         };
         if now {

@@ -340,7 +340,7 @@ fn keys_that_clients_wait_for_are_counted() {
             waiter.send(&parse_line(line)).unwrap();
             waiters.push(waiter);
             wait_until("it waits", SOON, || blocked_clients(&mut other) == waiters.len());
-            assert_eq!(keys(&mut other), count, "{line}");
+            wait_until(line, SOON, || keys(&mut other) == count);
         }
         other.run("DEL s1");
         wait_until("two have their error", SOON, || keys(&mut other) == [4, 0]);

@@ -38,7 +38,8 @@ struct Search<'h> {
     /// The operations that have their place.
     placed: Vec<bool>,
     watching: Vec<Watching>,
-    bound: u64, keys: Vec<Vec<u32>>,
+    bound: u64,
+    keys: Vec<Vec<u32>>,
     /// Each WATCH and each EXEC after one: which of those it is.
     watch_of: Vec<u32>,
     /// Of each client, how many operations have their place before the first that has none.
@@ -147,7 +148,12 @@ impl<'h> Search<'h> {
             history,
             databases: history.databases(),
             placed: vec![false; operations.len()],
-            watching, bound: 0, keys: operations.iter().map(|o| o.commands().iter().flat_map(|c| c.keys()).collect()).collect(),
+            watching,
+            bound: 0,
+            keys: operations
+                .iter()
+                .map(|o| o.commands().iter().flat_map(|c| c.keys()).collect())
+                .collect(),
             watch_of,
             front: vec![0; clients.len()],
             clients,
@@ -216,9 +222,19 @@ impl<'h> Search<'h> {
             // It does not fit here, whatever else is tried here.
             candidates.retain(|other| *other != operation);
         }
-        if let Some(first) = all.iter().find(|i| self.operation(**i).completed == self.bound) && std::env::var_os("HEUR").is_some() {
+        if let Some(first) = all.iter().find(|i| self.operation(**i).completed == self.bound)
+            && std::env::var_os("HEUR").is_some()
+        {
             let keys = &self.keys[*first as usize];
-            candidates.sort_by_key(|i| (self.watching[*i as usize] == Watching::Late, *i != *first && !keys.is_empty() && !self.keys[*i as usize].is_empty() && !self.keys[*i as usize].iter().any(|k| keys.contains(k))));
+            candidates.sort_by_key(|i| {
+                (
+                    self.watching[*i as usize] == Watching::Late,
+                    *i != *first
+                        && !keys.is_empty()
+                        && !self.keys[*i as usize].is_empty()
+                        && !self.keys[*i as usize].iter().any(|k| keys.contains(k)),
+                )
+            });
         }
         candidates.reverse();
         if !self.take_one(candidates, steps) {
