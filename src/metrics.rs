@@ -83,6 +83,9 @@ pub struct ShardStats {
     pub pubsub_shard_channels: Counter,
     /// The same on all shards.
     pub pubsub_patterns: Counter,
+    /// Keys that clients wait for, and those of them for which some wait until they are gone.
+    pub blocking_keys: Counter,
+    pub blocking_keys_on_nokey: Counter,
     pub connection_migrations: Counter,
     pub input_bytes: Counter,
     pub output_bytes: Counter,
@@ -127,6 +130,8 @@ impl ShardStats {
             pubsub_channels: Counter::default(),
             pubsub_shard_channels: Counter::default(),
             pubsub_patterns: Counter::default(),
+            blocking_keys: Counter::default(),
+            blocking_keys_on_nokey: Counter::default(),
             connection_migrations: Counter::default(),
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),

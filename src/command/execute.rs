@@ -33,7 +33,6 @@ pub fn execute(
     let start = out.len();
     let Shard { keyspace, channels, settings, random, stats, .. } = shard;
     let counters = &stats.per_command[id.0 as usize];
-    counters.calls.add(1);
     let mut cx = Cx {
         keys: keyspace.keys(caller.db as usize, now, caller.touch),
         channels,
@@ -50,6 +49,8 @@ pub fn execute(
         counters.failed.add(1);
         stats.count_error(&error);
     }
+    // Who waits is counted when the wait is over.
+    counters.calls.add(u64::from(cx.wait.is_none()));
     cx.wait
 }
 

@@ -134,6 +134,8 @@ fn clients(cx: &SessionCx, fields: &mut Fields) {
     fields.add("maxclients", cx.env.config().maxclients);
     fields.add("blocked_clients", sum(cx.env, |s| &s.blocked_clients));
     fields.add("pubsub_clients", sum(cx.env, |s| &s.pubsub_clients));
+    fields.add("total_blocking_keys", sum(cx.env, |s| &s.blocking_keys));
+    fields.add("total_blocking_keys_on_nokey", sum(cx.env, |s| &s.blocking_keys_on_nokey));
 }
 
 fn memory(cx: &SessionCx, fields: &mut Fields) {

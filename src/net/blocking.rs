@@ -63,10 +63,18 @@ struct Place {
     busy: bool,
 }
 
+/// The line for one key.
+#[derive(Default)]
+struct Queue {
+    places: VecDeque<Place>,
+    /// How many of them are served also when the key is gone.
+    whole: usize,
+}
+
 /// Who waits for the keys of one shard, and until when its own clients wait.
 #[derive(Default)]
 pub struct Waiters {
-    queues: HashMap<(usize, Box<[u8]>), VecDeque<Place>>,
+    queues: HashMap<(usize, Box<[u8]>), Queue>,
     /// Ready keys that a transaction holds, or whose first waiter another shard is trying to serve.
     deferred: Vec<(usize, Box<[u8]>)>,
     served: Vec<Served>,
@@ -177,25 +185,34 @@ impl Worker {
     /// Answers whether it has stood there before.
     pub(super) fn wait_here(&mut self, waiting: &Arc<Waiting>) -> bool {
         let db = waiting.caller.db as usize;
+        let whole = self.is_served_whole(waiting);
         let mut stood = false;
         for key in &waiting.keys {
             if self.slots.owner_of(key) != self.index {
                 continue;
             }
             let queue = self.waiters.queues.entry((db, key.clone())).or_default();
-            match queue.iter_mut().find(|place| Arc::ptr_eq(&place.waiting, waiting)) {
+            match queue.places.iter_mut().find(|place| Arc::ptr_eq(&place.waiting, waiting)) {
                 // It has tried in vain, and keeps its place. Or a key is named twice.
                 Some(place) => {
                     stood |= place.busy;
                     place.busy = false;
                 }
                 None => {
-                    queue.push_back(Place { waiting: waiting.clone(), busy: false });
+                    queue.places.push_back(Place { waiting: waiting.clone(), busy: false });
+                    queue.whole += usize::from(whole);
+                    let stats = &self.shard.stats;
+                    stats.blocking_keys.add(u64::from(queue.places.len() == 1));
+                    stats.blocking_keys_on_nokey.add(u64::from(whole && queue.whole == 1));
                     self.shard.keyspace.waited.get_or_insert_default().add(db, key);
                 }
             }
         }
         stood
+    }
+
+    fn is_served_whole(&self, waiting: &Waiting) -> bool {
+        self.shared.env.registry.command(waiting.id).flags.has(SERVED_WHOLE)
     }
 
     /// A loan is back whose borrower has found nothing: it waits for the keys, or goes on waiting.
@@ -216,20 +233,27 @@ impl Worker {
     /// Takes a client out of the lines for its keys that are here.
     pub(super) fn forget_waiting(&mut self, waiting: &Arc<Waiting>) {
         let db = waiting.caller.db as usize;
+        let whole = self.is_served_whole(waiting);
         for key in &waiting.keys {
             let at = (db, key.clone());
             let Some(queue) = self.waiters.queues.get_mut(&at) else { continue };
-            let before = queue.len();
+            let places = &mut queue.places;
+            let before = places.len();
             let is_it = |place: &Place| Arc::ptr_eq(&place.waiting, waiting);
-            let was_busy = queue.iter().any(|place| place.busy && is_it(place));
+            let was_busy = places.iter().any(|place| place.busy && is_it(place));
             // Nearly always it is the first.
-            match queue.front().is_some_and(is_it) {
-                true => drop(queue.pop_front()),
-                false => queue.retain(|place| !is_it(place)),
+            match places.front().is_some_and(is_it) {
+                true => drop(places.pop_front()),
+                false => places.retain(|place| !is_it(place)),
             }
-            let (left, gone) = (queue.len(), before - queue.len());
+            let (left, gone) = (places.len(), before - places.len());
+            if whole && gone > 0 {
+                queue.whole -= gone;
+                self.shard.stats.blocking_keys_on_nokey.sub(u64::from(queue.whole == 0));
+            }
             if left == 0 {
                 self.waiters.queues.remove(&at);
+                self.shard.stats.blocking_keys.sub(1);
             }
             let Some(waited) = &mut self.shard.keyspace.waited else { continue };
             (0..gone).for_each(|_| waited.remove(db, key));
@@ -283,13 +307,12 @@ impl Worker {
         loop {
             let kind = self.kind_of(&at);
             let Some(queue) = self.waiters.queues.get(&at) else { return };
-            let Some(Place { waiting, busy }) = queue.get(place) else { return };
-            let command = self.shared.env.registry.command(waiting.id);
-            if kind != Some(waiting.kind) && !command.flags.has(SERVED_WHOLE) {
-                // Nothing is there for those behind it either, if it is like them.
+            let Some(Place { waiting, busy }) = queue.places.get(place) else { return };
+            if kind != Some(waiting.kind) && !self.is_served_whole(waiting) {
                 match kind {
-                    None => return,
-                    Some(_) => place += 1,
+                    // Nothing is there for those behind it either: they are all like it.
+                    None if queue.whole == 0 => return,
+                    _ => place += 1,
                 }
                 continue;
             }
@@ -318,7 +341,8 @@ impl Worker {
         let args = Args::new(&bytes, &spans);
         if self.needs_other_shards(command, waiting, &args) {
             if let Some(queue) = self.waiters.queues.get_mut(at)
-                && let Some(place) = queue.iter_mut().find(|p| Arc::ptr_eq(&p.waiting, waiting))
+                && let Some(place) =
+                    queue.places.iter_mut().find(|p| Arc::ptr_eq(&p.waiting, waiting))
             {
                 place.busy = true;
             }
@@ -532,6 +556,9 @@ impl Worker {
     ) -> Result<(), u8> {
         let waiting = self.give_up(conn)?;
         self.end_wait(conn, &waiting);
+        let counters = &self.shard.stats.per_command[waiting.id.0 as usize];
+        counters.calls.add(1);
+        counters.failed.add(u64::from(error.is_some()));
         self.reply_to_command(conn, |out| match (error, waiting.timed_out) {
             (Some(error), _) => out.error(error),
             (None, TimedOut::NullArray) => out.null_array(),

@@ -5,11 +5,12 @@
 //! instead of one after the other.
 
 use super::conn::{Conn, KEPT_BUFFER};
+use super::operation::Operation;
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KeyShape, NO_AUTH, NO_MULTI,
-    PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
+    ADMIN, APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KeyShape, NO_AUTH,
+    NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
@@ -125,7 +126,10 @@ impl Worker {
             self.prefetch(conn, &planned);
             let mut stopped_at = None;
             for plan in &planned {
-                if conn.is_held() || (self.pause.is_on() && self.holds_up(token, conn, plan)) {
+                let waits = conn.is_held()
+                    || (self.pause.is_on() && self.holds_up(token, conn, plan))
+                    || (!conn.queue.is_empty() && self.stands_behind(conn, plan));
+                if waits {
                     stopped_at = Some(plan.start as usize);
                     break;
                 }
@@ -266,6 +270,32 @@ impl Worker {
             self.hold(token, conn);
         }
         paused
+    }
+
+    /// Has a request wait until all before it are answered, if it changes how others run: what was
+    /// sent before CONFIG SET must not run by the new configuration, on no shard.
+    fn stands_behind(&self, conn: &mut Conn, plan: &Planned) -> bool {
+        let (Ok(id), None) = (plan.found, plan.owner) else { return false };
+        let command = self.shared.env.registry.command(id);
+        let now = match (conn.session.multi.is_some(), command.in_multi) {
+            (true, InMulti::Waits) => false,
+            (true, InMulti::Executes) => {
+                conn.transaction.as_ref().is_some_and(|t| t.needs_client())
+            }
+            _ => command.flags.has(ADMIN) && matches!(command.run, Run::Session(_)),
+        };
+        if now {
+            conn.operation = Some(Operation::Behind);
+        }
+        now
+    }
+
+    /// All earlier requests of a connection are answered: the one that waited for that runs.
+    pub(super) fn step_forward(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
+        if matches!(conn.operation, Some(Operation::Behind)) {
+            conn.operation = None;
+            self.resume(io, token, conn);
+        }
     }
 
     fn run(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, args: Args, plan: &Planned) {

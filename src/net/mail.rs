@@ -259,6 +259,7 @@ impl Worker {
                 }
                 if conn.queue.is_empty() {
                     self.begin_waiting_tour(io, &mut conn);
+                    self.step_forward(io, token, &mut conn);
                 }
                 if conn.far_ahead {
                     regulate(io, token, &mut conn);

@@ -27,6 +27,8 @@ pub enum Operation {
     Subscribing(Box<Subscribing>),
     /// The next request waits for the end of a pause.
     Paused,
+    /// The next request waits until all before it are answered.
+    Behind,
     /// A command or block is on tour, or begins when all earlier requests are done.
     Touring(Option<Box<Tour>>),
 }
@@ -34,7 +36,13 @@ pub enum Operation {
 impl Operation {
     /// Whether its reply comes as soon as the other shards have had their turns.
     pub fn is_brief(&self) -> bool {
-        matches!(self, Operation::Gathering | Operation::Touring(_) | Operation::Subscribing(_))
+        matches!(
+            self,
+            Operation::Gathering
+                | Operation::Touring(_)
+                | Operation::Subscribing(_)
+                | Operation::Behind
+        )
     }
 }
 

@@ -61,6 +61,13 @@ pub struct Transaction {
     pub(super) running: Option<Running>,
 }
 
+impl Transaction {
+    /// Whether one of the requests can only run at the connection.
+    pub(super) fn needs_client(&self) -> bool {
+        self.place.here
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Running {
     pub loans: Loans,

@@ -35,9 +35,13 @@ fn play(port: u16, scenario: &str) -> Vec<String> {
 }
 
 fn blocked_clients(observer: &mut Client) -> usize {
+    clients_field(observer, "blocked_clients")
+}
+
+fn clients_field(observer: &mut Client, name: &str) -> usize {
     let info = observer.run("INFO clients").text();
-    let field = info.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
-    field.and_then(|n| n.trim().parse().ok()).expect("the field blocked_clients")
+    let field = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    field.and_then(|n| n.trim().parse().ok()).expect("the field is there")
 }
 
 /// A scenario goes on both servers, with one shard and with several, as it goes on redis-server.
@@ -284,22 +288,87 @@ fn a_wait_can_be_ended_by_others() {
 }
 
 #[test]
+fn a_command_that_waits_is_counted_once() {
+    for shards in [1, 3] {
+        let server = Server::corelane(shards);
+        let (mut waiter, mut other) = (server.client(), server.client());
+        let calls = |other: &mut Client| {
+            let info = other.run("INFO commandstats").text();
+            let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_blpop:"));
+            line.map(str::to_string)
+        };
+        let id = waiter.run("CLIENT ID").int();
+        for (number, end) in ["RPUSH b x", "CLIENT UNBLOCK id", "CLIENT UNBLOCK id ERROR"]
+            .map(|end| end.replace("id", &id.to_string()))
+            .iter()
+            .enumerate()
+        {
+            let before = calls(&mut other);
+            waiter.send(&parse_line("BLPOP a b c d 0")).unwrap();
+            wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
+            assert_eq!(calls(&mut other), before);
+            other.run(end);
+            waiter.recv().unwrap();
+            let failed = usize::from(end.ends_with("ERROR"));
+            let line = format!("calls={},rejected_calls=0,failed_calls={failed}", number + 1);
+            assert_eq!(calls(&mut other), Some(line));
+        }
+    }
+}
+
+#[test]
+fn keys_that_clients_wait_for_are_counted() {
+    for shards in [1, 3] {
+        let server = Server::corelane(shards);
+        let mut other = server.client();
+        let keys = |other: &mut Client| {
+            ["total_blocking_keys", "total_blocking_keys_on_nokey"]
+                .map(|name| clients_field(other, name))
+        };
+        for key in ["s1", "s2"] {
+            other.run(&format!("XGROUP CREATE {key} g $ MKSTREAM"));
+        }
+        let mut waiters: Vec<Client> = Vec::new();
+        for (line, count) in [
+            ("BLPOP a b c 0", [3, 0]),
+            ("BLPOP c b 0", [3, 0]),
+            ("XREAD BLOCK 0 STREAMS s1 $", [4, 0]),
+            ("XREADGROUP GROUP g x BLOCK 0 STREAMS s1 >", [4, 1]),
+            ("XREADGROUP GROUP g y BLOCK 0 STREAMS s1 s2 > >", [5, 2]),
+        ] {
+            let mut waiter = server.client();
+            waiter.send(&parse_line(line)).unwrap();
+            waiters.push(waiter);
+            wait_until("it waits", SOON, || blocked_clients(&mut other) == waiters.len());
+            wait_until(line, SOON, || keys(&mut other) == count);
+        }
+        other.run("DEL s1");
+        wait_until("two have their error", SOON, || keys(&mut other) == [4, 0]);
+        waiters.truncate(1);
+        wait_until("one is left", SOON, || keys(&mut other) == [3, 0]);
+        other.run("RPUSH a x");
+        wait_until("nobody is left", SOON, || keys(&mut other) == [0, 0]);
+    }
+}
+
+#[test]
 fn a_client_that_goes_takes_nothing_along() {
     for shards in [1, 2, 4] {
         let server = Server::corelane(shards);
         let mut other = server.client();
         for round in 0..50 {
             let mut waiter = server.client();
-            waiter.send(&parse_line("BLPOP a b c d 0")).unwrap();
+            // What is put back for a client that has gone comes at any time: keys of their own.
+            let keys = ["a", "b", "c", "d"].map(|key| format!("{key}{round}"));
+            waiter.send(&parse_line(&format!("BLPOP {} 0", keys.join(" ")))).unwrap();
             wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
             // The push and the end race with each other.
-            let key = ["a", "b", "c", "d"][round % 4];
+            let key = &keys[round % 4];
             let closing = std::thread::spawn(move || drop(waiter));
             other.run(&format!("RPUSH {key} x"));
             closing.join().unwrap();
             wait_until("nobody waits", SOON, || blocked_clients(&mut other) == 0);
             // Nobody has read it. It is there, or was sent to the client before it had gone.
-            other.run("DEL a b c d");
         }
         let mut next = server.client();
         next.send(&parse_line("BLPOP a b c d 0")).unwrap();

@@ -43,8 +43,7 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
         2 => geo::command(mode),
         4 => sets::command(mode),
         2 => hyperloglog::command(),
-        // Ahead of each other they differ at times, for a reason that is not known yet.
-        4 => if mode == Mode::Stepwise { hashes::command(mode) } else { strings::command() },
+        4 => hashes::command(mode),
         6 => generic::command(mode),
         2 => streams::command(),
         1 => connection::command(mode),
@@ -104,6 +103,8 @@ differential_tests! {
     all_on_one_shard_resp3: any_command, 1, Resp3, Mode::Stepwise, 2_000;
     all_on_three_shards_resp2: any_command, 3, Resp2, Mode::Stepwise, 3_000;
     all_on_three_shards_resp3: any_command, 3, Resp3, Mode::Stepwise, 3_000;
+    hashes_pipelined_on_one_shard: hashes::command, 1, Resp3, Mode::Pipelined, 1_000;
+    hashes_pipelined_on_three_shards: hashes::command, 3, Resp2, Mode::Pipelined, 2_000;
     pipelined_on_one_shard: any_command, 1, Resp2, Mode::Pipelined, 3_000;
     pipelined_on_three_shards_resp2: any_command, 3, Resp2, Mode::Pipelined, 4_000;
     pipelined_on_three_shards_resp3: any_command, 3, Resp3, Mode::Pipelined, 4_000;

@@ -5,6 +5,7 @@ use crate::harness::{Cmd, Protocol, cases, seed};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use std::cell::RefCell;
 
 /// How a program reaches the servers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,9 +95,12 @@ fn compare_programs(
         Mode::Stepwise => proptest::collection::vec(any::<usize>(), 0..1).boxed(),
         Mode::Pipelined => proptest::collection::vec(any::<usize>(), 0..6).boxed(),
     };
+    let last = RefCell::new(String::new());
     let verdict = runner.run(&(programs, cuts), |(program, cuts)| {
-        run(pair, protocol, mode, &program, &cuts)
-            .map_err(|d| TestCaseError::fail(format!("{} {d:?}", d.why)))
+        run(pair, protocol, mode, &program, &cuts).map_err(|d| {
+            *last.borrow_mut() = report(&program, &d, pair.shards);
+            TestCaseError::fail(format!("{} {d:?}", d.why))
+        })
     });
     match verdict {
         Ok(()) => {}
@@ -104,7 +108,7 @@ fn compare_programs(
             // Once more, for the whole difference of the smallest program.
             let text = match run(pair, protocol, mode, &program, &cuts) {
                 Err(d) => report(&program, &d, pair.shards),
-                Ok(()) => format!("\n--- differs only at times: {program:#?}"),
+                Ok(()) => format!("\n--- differs only at times, the last time so:{}", last.take()),
             };
             panic!(
                 "{name}, {protocol:?}, {mode:?}, cut at {cuts:?}, CORELANE_SEED={}{text}",

@@ -77,7 +77,12 @@ impl Client {
         let have = self.buffer.len();
         let room = (64 << 10).max(have);
         self.buffer.resize(have + room, 0);
-        let read = self.stream.read(&mut self.buffer[have..]);
+        let read = loop {
+            match self.stream.read(&mut self.buffer[have..]) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
         self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
         match read? {
             0 => Err(ErrorKind::UnexpectedEof.into()),

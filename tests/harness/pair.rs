@@ -153,6 +153,10 @@ impl Both<'_> {
             why: "not as many whole replies as commands".into(),
         })?;
         for (step, cmd) in program.iter().enumerate() {
+            if has_met_old_errno(cmd, &redis[step], &ours[step]) {
+                // With STORE the two hold different things from here on.
+                return Ok(());
+            }
             self.check(step, cmd, redis[step].clone(), &ours[step])?;
         }
         Ok(())
@@ -198,6 +202,16 @@ fn version(server: &Server) -> (u32, u32) {
     let text = server.info("redis_version").expect("INFO has redis_version");
     let mut parts = text.split('.').map(|p| p.parse::<u32>().expect("a numeric version"));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+/// Whether redis-server's SORT has taken a number for out of range because a number of an earlier
+/// command was: it looks at `errno` without having reset it. That shows only in a pipeline, where no
+/// system call is made between the two commands.
+fn has_met_old_errno(cmd: &Cmd, redis: &Reply, ours: &Reply) -> bool {
+    let out_of_range = b"ERR One or more scores can't be converted into double";
+    matches!(cmd.name().as_str(), "SORT" | "SORT_RO")
+        && *redis == Reply::Error(out_of_range.to_vec())
+        && !ours.is_error()
 }
 
 /// Where the cursor of a command that walks is.

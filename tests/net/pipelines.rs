@@ -1,7 +1,7 @@
 //! Pipelines over keys of all shards: every reply in its place, nothing lost, nothing twice.
 
 use crate::harness::client::Ending;
-use crate::harness::{Client, Cmd, Pair, Reply, Rng, Server, cases};
+use crate::harness::{Client, Cmd, Pair, Reply, Rng, Server, cases, parse_line};
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -218,5 +218,30 @@ fn requests_behind_a_hop_are_read_once() {
             assert_eq!(a, b, "line {number} of the replies, with {tail:?} at the end");
         }
         assert_eq!(redis.0.len(), ours.0.len());
+    }
+}
+
+/// What stands before a CONFIG SET in a pipeline runs by the old configuration on every shard, also
+/// when its key is on its way between shards, and what stands behind it by the new one.
+#[test]
+fn a_configuration_takes_effect_between_the_requests_around_it() {
+    let server = Server::corelane(3);
+    let mut client = server.client();
+    client.run("SET src value");
+    let option = "CONFIG SET hash-max-listpack-entries";
+    let many = "f1 1 f2 2 f3 3 f4 4 f5 5";
+    let encoding = |name: &str| Reply::Bulk(name.as_bytes().to_vec());
+    for round in 0..cases(100) {
+        let (a, b) = (format!("a{}", round % 20), format!("b{}", round % 17));
+        let set = [format!("{option} 2"), format!("MULTI\n{option} 2\nEXEC")];
+        let program = format!(
+            "{option} 512\nDEL {a} {b}\nCOPY src {a}\nCOPY src {b}\nDEL {a} {b}\nHSET {a} {many}\n{}\n\
+             HSET {b} {many}\nOBJECT ENCODING {a}\nOBJECT ENCODING {b}",
+            set[round as usize % 2]
+        );
+        let program: Vec<Cmd> = program.lines().map(parse_line).collect();
+        let replies = client.pipeline(&program).expect("all replies");
+        let encodings = &replies[replies.len() - 2..];
+        assert_eq!(encodings, [encoding("listpack"), encoding("hashtable")], "round {round}");
     }
 }
