@@ -4,9 +4,9 @@
 
 use crate::resp::Protocol;
 pub use crate::rt::Peer;
-use crate::shard::{Name, Topic};
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// What CLIENT REPLY chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,7 +34,20 @@ pub struct Multi {
     pub running: bool,
 }
 
+/// A channel's or pattern's name, shared by all who know it.
+pub type Name = Arc<[u8]>;
+
 /// What a client listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    Channel,
+    /// All channels that a pattern matches.
+    Pattern,
+    /// A sharded channel; they are apart from the others.
+    Sharded,
+}
+
+/// All that a client listens to.
 #[derive(Debug, Clone, Default)]
 pub struct Subscriptions {
     channels: HashSet<Name, ahash::RandomState>,

@@ -5,8 +5,8 @@ use crate::config::{Action, Change, CmdErrorText, Config, Values};
 use crate::error::CmdError;
 use crate::metrics::ShardStats;
 use crate::resp::Encoder;
-use crate::session::{ConnectionFacts, Session, client_line};
-use crate::shard::{Name, SlotTable, Topic};
+use crate::session::{ConnectionFacts, Name, Session, Topic, client_line};
+use crate::shard::SlotTable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What all shards share. Nothing here is locked by a command on keys.

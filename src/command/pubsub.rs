@@ -9,8 +9,8 @@ use super::spec::*;
 use crate::data::glob;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Protocol};
-use crate::session::Subscriptions;
-use crate::shard::{Cx, Name, Topic};
+use crate::session::{Name, Subscriptions, Topic};
+use crate::shard::Cx;
 
 const LISTENS: Flags = PUBSUB.with(NOSCRIPT).with(LOADING).with(STALE).with(SUBSCRIBED);
 const SPEAKS: Flags = PUBSUB.with(LOADING).with(STALE).with(FAST).with(MAY_REPLICATE);

@@ -40,14 +40,7 @@ impl Worker {
         match control {
             Control::Clients(request) => self.ask(io, token, conn, Question::Clients(request)),
             Control::Reconfigured => self.ask(io, token, conn, Question::Reconfigure),
-            Control::RewriteConfig => {
-                // Waits for the disk; a person asks for it once in a while.
-                let written = shared.env.config().rewrite();
-                self.reply_to_command(conn, |out| match written {
-                    Ok(()) => out.ok(),
-                    Err(error) => out.error(&CmdError::of_bytes(error.0)),
-                });
-            }
+            Control::RewriteConfig => self.rewrite_config(conn),
             Control::ResetStats => self.ask(io, token, conn, Question::ResetStats),
             Control::Pause { until, all } => {
                 self.ask(io, token, conn, Question::Pause { until, all });
@@ -85,6 +78,15 @@ impl Worker {
             }
         }
         self.keep_buffer(reply);
+    }
+
+    fn rewrite_config(&mut self, conn: &mut Conn) {
+        // Waits for the disk; a person asks for it once in a while.
+        let written = self.shared.env.config().rewrite();
+        self.reply_to_command(conn, |out| match written {
+            Ok(()) => out.ok(),
+            Err(error) => out.error(&CmdError::of_bytes(error.0)),
+        });
     }
 
     /// This shard's answer to a question, of all its connections but the one being served.

@@ -22,7 +22,8 @@ use super::worker::Worker;
 use crate::command::{SubscriptionChange, write_message};
 use crate::resp::Protocol;
 use crate::rt::{Io, Token};
-use crate::shard::{Name, Published, Topic};
+use crate::session::{Name, Topic};
+use crate::shard::Published;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

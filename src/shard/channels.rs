@@ -10,22 +10,10 @@
 //! Absent: the clients themselves, which their own shards know (`net::subscribers`).
 
 use crate::data::glob;
+use crate::session::{Name, Topic};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// A channel's or pattern's name, shared by all who know it.
-pub type Name = Arc<[u8]>;
-
-/// What a client listens to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Topic {
-    Channel,
-    /// All channels that a pattern matches.
-    Pattern,
-    /// A sharded channel; they are apart from the others.
-    Sharded,
-}
 
 /// How many clients listen, by shard.
 type Listeners = SmallVec<[(u16, u32); 2]>;

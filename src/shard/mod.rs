@@ -17,7 +17,7 @@ mod watch;
 mod watching;
 
 pub use access::Access;
-pub use channels::{Channels, Foreign, Name, Published, Topic};
+pub use channels::{Channels, Foreign, Published};
 pub use cx::{Cx, TimedOut, Wait};
 pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};

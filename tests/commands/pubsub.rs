@@ -134,11 +134,6 @@ fn resp3_listeners_go_on() {
         0 SUBSCRIBE a b =2
         0 SET k v
         0 PUBLISH a to-myself =2
-        0 MULTI
-        0 PUBLISH b first
-        0 PUBLISH a second
-        0 SET k w
-        0 EXEC =3
         0 PSUBSCRIBE * =1
         0 PUBLISH b both =3
         0 CLIENT REPLY SKIP =0
@@ -148,6 +143,25 @@ fn resp3_listeners_go_on() {
         0 PING
         0 PING x",
     );
+}
+
+/// Before 7.2 such messages stood among the elements of EXEC's reply.
+#[test]
+fn what_ones_own_block_publishes_comes_behind_its_reply() {
+    for shards in [1, 3] {
+        let server = Server::corelane(shards);
+        let mut client = server.client();
+        client.run("HELLO 3");
+        client.run("SUBSCRIBE c");
+        for line in ["MULTI", "SET k v", "PUBLISH c one", "SET l v"] {
+            client.run(line);
+        }
+        let ok = || Reply::Simple(b"OK".to_vec());
+        assert_eq!(client.run("EXEC"), Reply::Array(vec![ok(), Reply::Int(1), ok()]));
+        let bulk = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+        let message = vec![bulk("message"), bulk("c"), bulk("one")];
+        assert_eq!(client.recv().expect("the message"), Reply::Push(message));
+    }
 }
 
 #[test]
