@@ -98,7 +98,8 @@ pub fn command() -> BoxedStrategy<Cmd> {
             option(vec![one_of(&["foo", "IDLETIME", "FREQ", ""])]),
         ])
     };
-    let never = || prop_oneof![6 => word("0"), 1 => integer()].boxed();
+    // No short times: what depends on the moment cannot be compared.
+    let never = || prop_oneof![6 => word("0"), 1 => one_of(&["-1", "abc", "", "1.5"])].boxed();
     prop_oneof![
         10 => with_tail("RESTORE", vec![key(), never(), payload()], all()),
         2 => with_tail("RESTORE", vec![key(), span(1000), payload()], all()),
