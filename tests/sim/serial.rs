@@ -14,6 +14,7 @@ use corelane::command::Faults;
 use corelane::net::Worker;
 use corelane::rt::sim::{Client, Simulation};
 use corelane::server::faulty_workers;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -169,17 +170,32 @@ fn history(seed: u64, mix: Mix, faults: Faults) -> History {
     Party::new(seed, shards, mix, Simulation::new(workers, seed)).run(OPERATIONS)
 }
 
-fn assert_serializable(seed: u64, mix: Mix) {
+/// Looks at the histories of many seeds. One in a thousand may be too hard to decide.
+fn assert_serializable(test: &str, seeds: u32, mix: Mix) {
+    let (all, undecided) = (Cell::new(0), Cell::new(0));
+    for_seeds(test, seeds, |seed| {
+        all.set(all.get() + 1);
+        if !is_decided(seed, mix) {
+            undecided.set(undecided.get() + 1);
+            eprintln!("seed {seed} of {test} is undecided");
+        }
+    });
+    assert!(undecided.get() <= 1 + all.get() / 1000, "too many histories are undecided");
+}
+
+/// Whether a history has turned out to be in order; panics when it is not.
+fn is_decided(seed: u64, mix: Mix) -> bool {
     let mut history = history(seed, mix, Faults::default());
     let found = check(&history);
-    // Of a history that could not be decided, nothing can be told soon.
-    if found.iter().any(|anomaly| anomaly.kind != Kind::Undecided) {
-        eprintln!("{history}would be in order if one of these had been answered otherwise:");
-        for index in suspects(&mut history) {
-            eprintln!("  {}", history.operations[index as usize]);
-        }
+    if found.iter().all(|anomaly| anomaly.kind == Kind::Undecided) {
+        return found.is_empty();
+    }
+    eprintln!("{history}would be in order if one of these had been answered otherwise:");
+    for index in suspects(&mut history) {
+        eprintln!("  {}", history.operations[index as usize]);
     }
     assert_none(&found);
+    true
 }
 
 /// Blocks, and commands whose keys are brought together.
@@ -187,17 +203,17 @@ const JOINT: Mix = Mix { split: 0, whole: 0, databases: 0, ..workload::ALL };
 
 #[test]
 fn blocks_and_joint_commands_are_strictly_serializable() {
-    for_seeds("sim::serial::blocks", 400, |seed| assert_serializable(seed, JOINT));
+    assert_serializable("sim::serial::blocks", 400, JOINT);
 }
 
 #[test]
 fn everything_is_strictly_serializable() {
-    for_seeds("sim::serial::everything", 400, |seed| assert_serializable(seed, workload::ALL));
+    assert_serializable("sim::serial::everything", 400, workload::ALL);
 }
 
 #[test]
 fn traced_values_are_strictly_serializable() {
-    for_seeds("sim::serial::traced", 400, |seed| assert_serializable(seed, workload::TRACED));
+    assert_serializable("sim::serial::traced", 400, workload::TRACED);
 }
 
 #[test]
