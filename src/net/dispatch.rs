@@ -124,10 +124,7 @@ impl Worker {
             self.prefetch(conn, &planned);
             let mut stopped_at = None;
             for plan in &planned {
-                let waits = conn.is_held()
-                    || (self.pause.is_on() && self.holds_up(token, conn, plan))
-                    || (!conn.queue.is_empty() && self.stands_behind(conn, plan));
-                if waits {
+                if self.must_wait(token, conn, plan) {
                     stopped_at = Some(plan.start as usize);
                     break;
                 }
@@ -256,6 +253,14 @@ impl Worker {
         let hashes = || planned.iter().filter_map(|plan| plan.hash);
         hashes().for_each(|hash| self.shard.keyspace.prefetch_bucket(db, hash));
         hashes().for_each(|hash| self.shard.keyspace.prefetch_entry(db, hash));
+    }
+
+    /// Whether a request, and with it all that follow, must wait.
+    #[inline]
+    fn must_wait(&mut self, token: Token, conn: &mut Conn, plan: &Planned) -> bool {
+        conn.is_held()
+            || (self.pause.is_on() && self.holds_up(token, conn, plan))
+            || (!conn.queue.is_empty() && self.stands_behind(conn, plan))
     }
 
     /// Has a request wait for the end of a pause, if it must.
