@@ -54,17 +54,21 @@ pub struct DbStats {
 
 /// The codes of error replies that are counted apart. What a client can make up (a script's own
 /// errors) is not among them, so their number is bounded.
-pub const ERROR_CODES: [&str; 12] = [
+pub const ERROR_CODES: [&str; 16] = [
+    "BUSYGROUP",
     "BUSYKEY",
     "CROSSSLOT",
     "ERR",
+    "EXECABORT",
     "INVALIDOBJ",
     "MOVED",
     "NOAUTH",
+    "NOGROUP",
     "NOPERM",
     "NOPROTO",
     "OOM",
     "READONLY",
+    "UNBLOCKED",
     "WRONGPASS",
     "WRONGTYPE",
 ];

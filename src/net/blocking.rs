@@ -558,7 +558,10 @@ impl Worker {
         self.end_wait(conn, &waiting);
         let counters = &self.shard.stats.per_command[waiting.id.0 as usize];
         counters.calls.add(1);
-        counters.failed.add(u64::from(error.is_some()));
+        if let Some(error) = error {
+            counters.failed.add(1);
+            self.shard.stats.count_error(error);
+        }
         self.reply_to_command(conn, |out| match (error, waiting.timed_out) {
             (Some(error), _) => out.error(error),
             (None, TimedOut::NullArray) => out.null_array(),

@@ -257,7 +257,7 @@ impl Worker {
         hashes().for_each(|hash| self.shard.keyspace.prefetch_entry(db, hash));
     }
 
-    /// Whether a request cannot run now.
+    /// Whether a request, and with it all that follow, must wait.
     #[inline]
     fn must_wait(&mut self, token: Token, conn: &mut Conn, plan: &Planned) -> bool {
         conn.is_held()

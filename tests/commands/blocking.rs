@@ -313,6 +313,16 @@ fn a_command_that_waits_is_counted_once() {
             let line = format!("calls={},rejected_calls=0,failed_calls={failed}", number + 1);
             assert_eq!(calls(&mut other), Some(line));
         }
+        waiter.run("XGROUP CREATE s g $ MKSTREAM");
+        waiter.run("XGROUP CREATE s g $");
+        waiter.send(&parse_line("XREADGROUP GROUP g x BLOCK 0 STREAMS s >")).unwrap();
+        wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
+        other.run("XGROUP DESTROY s g");
+        assert!(waiter.recv().unwrap().text().starts_with("NOGROUP"));
+        let errors = other.run("INFO errorstats").text();
+        for code in ["BUSYGROUP", "NOGROUP", "UNBLOCKED"] {
+            assert!(errors.contains(&format!("errorstat_{code}:count=1\r\n")), "{errors}");
+        }
     }
 }
 
