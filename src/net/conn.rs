@@ -56,6 +56,8 @@ pub struct Conn {
     pub put_off: usize,
     /// Counted among those who listen to channels.
     pub listens: bool,
+    /// Messages that have come while a request was on its way whose reply is to be first.
+    pub early: Vec<u8>,
     /// Requests since MULTI, watched keys.
     pub transaction: Option<Box<Transaction>>,
 }
@@ -84,6 +86,7 @@ impl Conn {
             over_soft_limit_since: None,
             put_off: 0,
             listens: false,
+            early: Vec::new(),
             transaction: None,
         }
     }
@@ -133,6 +136,11 @@ impl Conn {
             }
             None => std::mem::take(&mut self.out),
         }
+    }
+
+    /// Whether messages must wait for the reply that comes next.
+    pub fn owes_reply(&self) -> bool {
+        self.operation.as_ref().is_some_and(Operation::is_brief) || self.session.is_executing()
     }
 
     /// Whether all that was asked has been answered and sent.

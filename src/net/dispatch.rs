@@ -89,6 +89,7 @@ impl Worker {
 
     /// Runs the requests that a connection has sent already and that may run now.
     pub(super) fn resume(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
+        self.push_early(conn);
         if conn.is_held() || conn.query.is_empty() {
             return;
         }

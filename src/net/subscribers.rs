@@ -40,8 +40,6 @@ pub struct Subscribing {
     reply: Vec<u8>,
     /// Shards that have not answered.
     waiting: usize,
-    /// Messages that have come meanwhile.
-    early: Vec<u8>,
 }
 
 /// The clients of this shard that listen to one channel or pattern: nearly always one.
@@ -152,7 +150,7 @@ impl Worker {
         if waiting == 0 {
             return self.reply(conn, |out| out.raw(reply));
         }
-        let subscribing = Subscribing { reply: reply.to_vec(), waiting, early: Vec::new() };
+        let subscribing = Subscribing { reply: reply.to_vec(), waiting };
         conn.operation = Some(Operation::Subscribing(Box::new(subscribing)));
     }
 
@@ -223,11 +221,7 @@ impl Worker {
             if subscribing.waiting > 0 {
                 conn.operation = Some(Operation::Subscribing(subscribing));
             } else {
-                let Subscribing { reply, early, .. } = *subscribing;
-                self.reply(&mut conn, |out| {
-                    out.raw(&reply);
-                    out.raw(&early);
-                });
+                self.reply(&mut conn, |out| out.raw(&subscribing.reply));
                 self.go_on_with_block(io, token, &mut conn);
                 self.resume(io, token, &mut conn);
             }
@@ -323,13 +317,21 @@ impl Worker {
         if conn.session.closing || conn.kill_now {
             return;
         }
-        if let Some(Operation::Subscribing(subscribing)) = &mut conn.operation {
-            return subscribing.early.extend_from_slice(bytes);
+        if conn.owes_reply() {
+            return conn.early.extend_from_slice(bytes);
         }
         self.reply(conn, |out| out.raw(bytes));
         if conn.out.len() > KEPT_BUFFER {
             conn.kill_now |= self.is_over_hard_limit(conn);
             conn.seal();
+        }
+    }
+
+    /// Lets messages follow the reply for which they had to wait.
+    pub(super) fn push_early(&mut self, conn: &mut Conn) {
+        if !conn.early.is_empty() && !conn.owes_reply() {
+            let early = std::mem::take(&mut conn.early);
+            self.reply(conn, |out| out.raw(&early));
         }
     }
 

@@ -200,6 +200,7 @@ impl Worker {
     }
 
     pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
+        self.push_early(&mut conn);
         if !conn.dirty && (conn.has_output() || conn.wants_settling()) {
             conn.dirty = true;
             self.dirty.push(token);

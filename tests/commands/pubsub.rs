@@ -138,7 +138,7 @@ fn resp3_listeners_go_on() {
         0 PUBLISH b both =3
         0 CLIENT REPLY SKIP =0
         0 PUBLISH none x =1
-        0 UNSUBSCRIBE =2
+        0 UNSUBSCRIBE a b =2
         0 PUNSUBSCRIBE
         0 PING
         0 PING x",

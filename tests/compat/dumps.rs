@@ -462,6 +462,6 @@ fn damaged_payloads_do_no_harm() {
             }
         }
     }
-    assert!(accepted > 100, "only {accepted} of them were values");
+    assert!(accepted > cases(6_000) / 60, "only {accepted} of them were values");
     assert_eq!(client.run("PING").text(), "PONG");
 }
