@@ -323,7 +323,8 @@ impl Cut<'_> {
             None => 0,
         };
         let count = self.part.operations.len();
-        let text = format!("in the part of {count} operations from {from} on: {}", anomaly.text);
+        let (text, (part, _)) = (anomaly.text, self.assemble(&self.part.late));
+        let text = format!("in the part of {count} operations from {from} on: {text}\n{part}");
         Anomaly::new(anomaly.kind, text)
     }
 }

@@ -403,3 +403,28 @@ fn watching(history: &History, clients: &[Vec<u32>]) -> (Vec<Watching>, Vec<u32>
     }
     (all, numbers, number as usize + 1)
 }
+
+/// Searches for longer than tests can, in a history that a failure has shown and that stands in the
+/// file which CORELANE_HISTORY names.
+#[test]
+#[ignore = "needs a file, and as much time as it gets"]
+fn a_history_in_a_file() {
+    let path = std::env::var("CORELANE_HISTORY").expect("CORELANE_HISTORY names a file");
+    let text = std::fs::read_to_string(path).expect("a file of operations");
+    let history = History::parse(&text);
+    let (anomalies, order) = super::infer(&history);
+    super::anomaly::assert_none(&anomalies);
+    for seed in crate::harness::seed().. {
+        let random = (seed > 0).then(|| fastrand::Rng::with_seed(seed));
+        match attempt(&history, Some(&order), PATIENCE, random) {
+            Err(anomaly) if anomaly.kind == Kind::Undecided => {
+                eprintln!("seed {seed}: {}", anomaly.text.lines().next().unwrap_or_default());
+            }
+            Err(anomaly) => panic!("seed {seed}: {anomaly:?}"),
+            Ok(order) => {
+                order.iter().for_each(|at| println!("{}", history.operations[*at as usize]));
+                return;
+            }
+        }
+    }
+}
