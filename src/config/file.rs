@@ -454,7 +454,8 @@ mod tests {
 
     #[test]
     fn snapshots_and_unsupported_options_are_warned_of() {
-        let text = "save 3600 1\nsave 60 10\nslowlog-max-len 5\nSlave-Priority 1";
+        let text = "save 3600 1\nsave 60 10\nslowlog-max-len 5\nSlave-Priority 1\n\
+                    sanitize-dump-payload no";
         let (values, warnings) = load(text).unwrap();
         assert!(values.save.is_empty());
         assert_eq!(
@@ -466,6 +467,8 @@ mod tests {
                  has no effect",
                 "standard input, line 2: 'save' has no effect: snapshots aren't written yet: \
                  nothing is saved to disk",
+                "standard input, line 5: 'sanitize-dump-payload' has no effect: every payload is \
+                 checked: only sanitize-dump-payload yes is accepted",
             ]
         );
     }

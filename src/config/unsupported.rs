@@ -145,7 +145,6 @@ pub const NAMES: &[&str] = &[
     "replica-serve-stale-data",
     "replicaof",
     "req-res-logfile",
-    "sanitize-dump-payload",
     "server-cpulist",
     "server_cpulist",
     "shutdown-on-sigint",

@@ -55,6 +55,10 @@ choices!(
     ProtectedAction { No = "no", Yes = "yes", Local = "local" }
 );
 choices!(
+    /// Which payloads of RESTORE are checked before they are taken.
+    SanitizePayload { No = "no", Yes = "yes", Clients = "clients" }
+);
+choices!(
     /// The service manager that watches the process.
     Supervised { Upstart = "upstart", Systemd = "systemd", Auto = "auto", No = "no" }
 );
@@ -105,6 +109,7 @@ pub struct Values {
     pub requirepass: Option<Secret>,
     pub rename_command: Vec<Rename>,
     pub enable_debug_command: ProtectedAction,
+    pub sanitize_dump_payload: SanitizePayload,
 
     // Process and logging
     pub daemonize: bool,

@@ -42,7 +42,7 @@ type Names = HashMap<Name, Listeners, ahash::RandomState>;
 pub struct Channels {
     channels: Names,
     sharded: Names,
-    patterns: Vec<(Name, Listeners)>,
+    patterns: Names,
     outbox: Vec<Arc<Published>>,
     /// How many listen to other shards' channels, while a block that publishes there runs here.
     borrowed: HashMap<(bool, Box<[u8]>), u64>,
@@ -55,7 +55,7 @@ impl Channels {
         let names = match topic {
             Topic::Channel => &mut self.channels,
             Topic::Sharded => &mut self.sharded,
-            Topic::Pattern => return self.listen_to_pattern(name, shard, more),
+            Topic::Pattern => &mut self.patterns,
         };
         match more {
             true => count(names.entry(name.clone()).or_default(), shard, true),
@@ -66,23 +66,6 @@ impl Channels {
                     names.remove(name);
                 }
             }
-        }
-    }
-
-    fn listen_to_pattern(&mut self, name: &Name, shard: usize, more: bool) {
-        match self.patterns.iter().position(|(own, _)| own == name) {
-            Some(at) => {
-                count(&mut self.patterns[at].1, shard, more);
-                if self.patterns[at].1.is_empty() {
-                    self.patterns.remove(at);
-                }
-            }
-            None if more => {
-                let mut listeners = Listeners::new();
-                count(&mut listeners, shard, true);
-                self.patterns.push((name.clone(), listeners));
-            }
-            None => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::{
     row::{Action, Group, Kind, Mutability, Row},
-    values::{ClusterMode, LogFormat, LogLevel, ProtectedAction, Supervised},
+    values::{ClusterMode, LogFormat, LogLevel, ProtectedAction, SanitizePayload, Supervised},
 };
 use super::{bool_row, choice_row, int_row, path_row, special};
 
@@ -78,6 +78,18 @@ pub(super) const ROWS: &[Row] = &[
         "no",
         "Who may use DEBUG: nobody, everybody, or clients of this machine (local). It can stop or \
          slow down the server."
+    ),
+    choice_row!(
+        Security,
+        "sanitize-dump-payload",
+        sanitize_dump_payload: SanitizePayload,
+        "yes",
+        "Accepted with yes only: RESTORE checks all of every payload before it makes a key of it."
+    )
+    .mutable()
+    .warn(
+        |v| v.sanitize_dump_payload != SanitizePayload::Yes,
+        "every payload is checked: only sanitize-dump-payload yes is accepted",
     ),
     bool_row!(
         Process,
