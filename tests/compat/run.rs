@@ -5,7 +5,7 @@ use crate::harness::{Cmd, Protocol, cases, seed};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// How a program reaches the servers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,14 +96,16 @@ fn compare_programs(
         Mode::Pipelined => proptest::collection::vec(any::<usize>(), 0..6).boxed(),
     };
     let last = RefCell::new(String::new());
+    let commands = Cell::new(0);
     let verdict = runner.run(&(programs, cuts), |(program, cuts)| {
+        commands.set(commands.get() + program.len());
         run(pair, protocol, mode, &program, &cuts).map_err(|d| {
             *last.borrow_mut() = report(&program, &d, pair.shards);
             TestCaseError::fail(format!("{} {d:?}", d.why))
         })
     });
     match verdict {
-        Ok(()) => {}
+        Ok(()) => println!("{name}: {} commands without a difference", commands.get()),
         Err(TestError::Fail(_, (program, cuts))) => {
             // Once more, for the whole difference of the smallest program.
             let text = match run(pair, protocol, mode, &program, &cuts) {
