@@ -117,6 +117,16 @@ enum Attempt {
     Stop,
 }
 
+/// When the shards at whose keys a client has waited learn that it waits no more.
+#[derive(Clone, Copy)]
+enum Forget {
+    /// So that INFO soon counts right.
+    Now,
+    /// When they wake for something else: who has served it knows already, and the others are not worth
+    /// a wake-up for every message of a busy queue.
+    AtLeisure,
+}
+
 impl Worker {
     /// Runs a command that may have to wait.
     pub(super) fn begin_blocking(
@@ -471,29 +481,29 @@ impl Worker {
         let Some(mut conn) = conn.filter(|conn| is_blocked_in(conn, waiting)) else {
             return self.put_back(served);
         };
-        self.end_wait(&mut conn, waiting);
+        self.end_wait(&mut conn, waiting, Forget::AtLeisure);
         self.reply_to_command(&mut conn, |out| out.raw(&served.reply));
         self.resume(io, waiting.token, &mut conn);
         self.put(waiting.token, conn);
     }
 
     /// A client does not wait any more.
-    fn end_wait(&mut self, conn: &mut Conn, waiting: &Arc<Waiting>) {
+    fn end_wait(&mut self, conn: &mut Conn, waiting: &Arc<Waiting>, forget: Forget) {
         conn.operation = None;
         conn.session.blocked = false;
         self.shard.stats.blocked_clients.sub(1);
-        self.forget_everywhere(waiting);
+        self.forget_everywhere(waiting, forget);
     }
 
     /// The first attempt of a client that has gone meanwhile has registered it.
     pub(super) fn forget_gone(&mut self, waiting: &Arc<Waiting>) {
         if waiting.claim().is_ok() {
             waiting.settle(true);
-            self.forget_everywhere(waiting);
+            self.forget_everywhere(waiting, Forget::Now);
         }
     }
 
-    fn forget_everywhere(&mut self, waiting: &Arc<Waiting>) {
+    fn forget_everywhere(&mut self, waiting: &Arc<Waiting>, forget: Forget) {
         if let Some(until) = waiting.until {
             self.waiters.deadlines.remove(&(until, waiting.turn, waiting.token));
         }
@@ -502,9 +512,11 @@ impl Worker {
         owners.sort_unstable();
         owners.dedup();
         for owner in owners {
-            match owner == self.index {
-                true => self.forget_waiting(waiting),
-                false => self.mail.push_quietly(owner, Message::Forget(waiting.clone())),
+            let message = Message::Forget(waiting.clone());
+            match forget {
+                _ if owner == self.index => self.forget_waiting(waiting),
+                Forget::Now => self.mail.push(owner, message),
+                Forget::AtLeisure => self.mail.push_quietly(owner, message),
             }
         }
     }
@@ -555,7 +567,7 @@ impl Worker {
         error: Option<&CmdError>,
     ) -> Result<(), u8> {
         let waiting = self.give_up(conn)?;
-        self.end_wait(conn, &waiting);
+        self.end_wait(conn, &waiting, Forget::Now);
         let counters = &self.shard.stats.per_command[waiting.id.0 as usize];
         counters.calls.add(1);
         if let Some(error) = error {
@@ -586,7 +598,7 @@ impl Worker {
         let Some(waiting) = blocking.waiting.clone() else { return };
         // Who has served it meanwhile, or is about to, finds that it is gone.
         let _ = self.give_up(conn);
-        self.end_wait(conn, &waiting);
+        self.end_wait(conn, &waiting, Forget::Now);
     }
 
     /// The first attempt has run elsewhere, or after all here.
