@@ -131,19 +131,26 @@ fn from() -> Args {
     .boxed()
 }
 
+/// Where distances are stored. Read as places they would all be one, of which COUNT takes any.
+fn distances() -> BoxedStrategy<Arg> {
+    one_of(&["{t}d", "d0"])
+}
+
 fn searching() -> BoxedStrategy<Cmd> {
     let odd =
         || vec![from(), shape(), words("STOREDIST"), option(vec![spelling("STORE"), geo_key()])];
     let search = || joined(vec![from(), shape(), some(shown(), odd())]);
     let stored = || {
-        let usual = vec![words("ASC"), words("DESC"), counted(), words("STOREDIST")];
+        let usual = vec![words("ASC"), words("DESC"), counted()];
         joined(vec![from(), shape(), some(usual, shown())])
     };
+    let measured = || joined(vec![stored(), option(vec![spelling("STOREDIST")])]);
     let loose = || options(vec![from(), shape(), counted(), words("ASC"), words("FROMMEMBER")]);
     let padded = || joined(vec![loose(), list(word("ASC"), 4, 4)]);
     prop_oneof![
         8 => with_tail("GEOSEARCH", vec![geo_key()], search()),
-        4 => with_tail("GEOSEARCHSTORE", vec![geo_key(), geo_key()], stored()),
+        3 => with_tail("GEOSEARCHSTORE", vec![geo_key(), geo_key()], stored()),
+        2 => with_tail("GEOSEARCHSTORE", vec![distances(), geo_key()], measured()),
         1 => with_tail("GEOSEARCH", vec![geo_key()], padded()),
         1 => with_tail("GEOSEARCHSTORE", vec![geo_key(), geo_key()], padded()),
     ]
@@ -154,7 +161,7 @@ fn older_searching() -> BoxedStrategy<Cmd> {
     let store = || {
         vec![
             option(vec![spelling("STORE"), geo_key()]),
-            option(vec![spelling("STOREDIST"), geo_key()]),
+            option(vec![spelling("STOREDIST"), distances()]),
         ]
     };
     let storing = || {
@@ -185,6 +192,7 @@ pub fn command(_: Mode) -> BoxedStrategy<Cmd> {
         prop_oneof![2 => Just(Vec::new()), 3 => option(vec![unit()]), 1 => list(unit(), 2, 2)];
     let around = prop_oneof![
         4 => with_tail("ZRANGE", vec![geo_key(), word("0"), word("-1")], words("WITHSCORES")),
+        2 => with_tail("ZRANGE", vec![distances(), word("0"), word("-1")], words("WITHSCORES")),
         1 => cmd("DEL", vec![geo_key()]),
         1 => cmd("SET", vec![geo_key(), value()]),
         2 => cmd("ZREM", vec![geo_key(), member()]),
