@@ -46,10 +46,10 @@
 //! | [`net`] | connections on one shard; where requests are routed and put off | below |
 //! | [`route`] | what travels between shards and how parts become one reply | below |
 //! | [`command`] | the command table: rows, handlers, a file per family | below |
-//! | [`shard`] | one core's keys: databases, expiry, access history | below |
+//! | [`shard`] | one core's keys: databases, expiry, access history; its channels | below |
 //! | [`session`] | one client's state | below |
 //! | [`rdb`] | Redis' format of values on disk and in DUMP | below |
-//! | [`resp`], [`data`] | the wire format; the hash table, the entry, numbers, patterns | below |
+//! | [`resp`], [`data`] | the wire format; the hash table, the entry, collections, patterns | below |
 //! | [`config`], [`metrics`], [`rt`], [`clock`] | options; counters; the runtime seam; time | [`error`] |
 //!
 //! # Invariants, and what is deliberately absent
@@ -66,7 +66,7 @@
 //! - Order: messages from one shard to another arrive in the order sent, so requests of one
 //!   connection run in order on each shard.
 //! - Background work (expiry, freeing, growth of tables) is cut into slices of a bounded size.
-//! - `unsafe` is in [`data`] (entry, table, prefetch) and [`rt`] (system calls, the ring), with the
+//! - `unsafe` is in [`data`] (entry, table, prefetch, members of big collections) and [`rt`] (system calls, the ring), with the
 //!   invariants written beside it.
 
 pub mod clock;

@@ -5,7 +5,9 @@
 //! ```text
 //!   no keys, or keys of this shard     run here, one after the other
 //!   keys of one other shard            the batch is sent there, flagged as a whole; one reply
-//!   keys of several shards             the keys are borrowed (see gather), then they run here
+//!   keys of several shards, each       a tour visits the shards (see squash, tour); not when keys
+//!   request's on one of them           are watched
+//!   other keys of several shards       the keys are borrowed (see gather), then they run here
 //!   a command on all keys among them   the shards' whole tables are borrowed
 //! ```
 //!
