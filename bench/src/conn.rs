@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use hdrhistogram::Histogram;
 
 use crate::reply::ReplyCounter;
-use crate::source::Source;
+use crate::source::{Round, Source};
 
 /// Requests with the same send time. A request of several replies has a run of its own.
 struct Run {
@@ -29,6 +29,7 @@ pub struct Conn {
     pub blocked: bool,
     runs: VecDeque<Run>,
     pub in_flight: u32,
+    round: Round,
     pub replies: ReplyCounter,
 }
 
@@ -44,6 +45,7 @@ impl Conn {
             blocked: false,
             runs: VecDeque::new(),
             in_flight: 0,
+            round: Round::default(),
             replies: ReplyCounter::default(),
         })
     }
@@ -54,7 +56,7 @@ impl Conn {
 
     /// Adds a request on `key`, timed from `sent_ns`.
     pub fn push(&mut self, sent_ns: u64, key: u64, source: &mut Source) {
-        let replies = source.write(key, &mut self.out);
+        let replies = source.write(key, &mut self.round, &mut self.out);
         self.in_flight += 1;
         match self.runs.back_mut() {
             Some(run) if replies == 1 && !run.several && run.sent_ns == sent_ns => {

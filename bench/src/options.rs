@@ -43,6 +43,9 @@ pub struct Options {
     /// also __key:N__, __pair:N__, __same__, and ";" between the commands of a block. Repeatable.
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "mix")]
     pub command: Vec<String>,
+    /// Each connection sends the templates one after the other, all of a round on one key.
+    #[arg(long, requires = "command", conflicts_with_all = ["cluster", "load"])]
+    pub in_turn: bool,
     /// Number of different keys.
     #[arg(short, long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub keys: u32,
@@ -118,6 +121,8 @@ mod tests {
             &["--seconds", "0"],
             &["--rate", "0"],
             &["--keys", "0"],
+            &["--in-turn"],
+            &["--in-turn", "--command", "PING", "--cluster"],
             &["--distribution", "zipf:0"],
         ] {
             let parsed = Options::try_parse_from(std::iter::once(&"bench").chain(wrong));

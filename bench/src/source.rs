@@ -17,6 +17,24 @@ const WAITING_MAX: usize = 4096;
 /// Draws without a key for the shard until it is taken to own none of the keys.
 const DRAWS_MAX: u32 = 1 << 16;
 
+/// Where a connection is that gets the templates one after the other.
+#[derive(Default)]
+pub struct Round {
+    next: usize,
+    key: u64,
+}
+
+impl Round {
+    fn step(&mut self, key: u64, templates: usize) -> (usize, u64) {
+        let index = self.next;
+        self.next = (index + 1) % templates;
+        if index == 0 {
+            self.key = key;
+        }
+        (index, self.key)
+    }
+}
+
 pub struct Source {
     templates: Arc<[Template]>,
     weight_sum: u64,
@@ -25,6 +43,7 @@ pub struct Source {
     draw: Draw,
     rng: Rng,
     waiting: Vec<VecDeque<u64>>,
+    in_turn: bool,
     key_text: Vec<u8>,
 }
 
@@ -39,7 +58,23 @@ impl Source {
         let shards = slots.as_ref().map_or(1, |map| map.addresses.len());
         let weight_sum = templates.iter().map(|t| u64::from(t.weight)).sum();
         let waiting = vec![VecDeque::new(); shards];
-        Source { templates, weight_sum, format, slots, draw, rng, waiting, key_text: Vec::new() }
+        Source {
+            templates,
+            weight_sum,
+            format,
+            slots,
+            draw,
+            rng,
+            waiting,
+            in_turn: false,
+            key_text: Vec::new(),
+        }
+    }
+
+    /// Each connection gets the templates one after the other.
+    pub fn in_turn(mut self, in_turn: bool) -> Source {
+        self.in_turn = in_turn;
+        self
     }
 
     /// A key that `shard` owns; none when a fill is over or the shard owns no key at all.
@@ -70,9 +105,13 @@ impl Source {
         Some((key, slots.shard_of(&self.key_text)))
     }
 
-    /// Appends a request on `key`; returns how many replies it gets.
-    pub fn write(&mut self, key: u64, out: &mut Vec<u8>) -> u32 {
-        let index = self.pick();
+    /// Appends a request on `key`, or on the key of the round in which a connection is; returns how
+    /// many replies it gets.
+    pub fn write(&mut self, key: u64, round: &mut Round, out: &mut Vec<u8>) -> u32 {
+        let (index, key) = match self.in_turn {
+            true => round.step(key, self.templates.len()),
+            false => (self.pick(), key),
+        };
         let Source { templates, format, draw, rng, .. } = self;
         let template = &templates[index];
         // The options allow a fill one key per request, so a finite draw never runs dry here.
@@ -149,11 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn a_round_has_one_key() {
+        let draw = Draw::new(Distribution::Uniform, 10, 0, 1);
+        let mut source = source(draw, None, &["GET __key__", "DEL __key__"]).in_turn(true);
+        let mut rounds = [Round::default(), Round::default()];
+        let mut out = Vec::new();
+        for (round, key) in [(0, 1), (1, 2), (0, 3), (1, 4), (0, 5)] {
+            source.write(key, &mut rounds[round], &mut out);
+        }
+        let text = String::from_utf8(out).unwrap();
+        let words: Vec<_> = text.split("\r\n").filter(|w| !w.starts_with(['*', '$'])).collect();
+        assert_eq!(words.join(" "), "GET key:1 GET key:2 DEL key:1 DEL key:2 GET key:5 ");
+    }
+
+    #[test]
     fn templates_are_picked_by_weight() {
         let draw = Draw::new(Distribution::Uniform, 10, 0, 1);
         let mut source = source(draw, None, &["3:PING", "1:MULTI ; EXEC"]);
         let mut out = Vec::new();
-        let blocks = (0..40_000).filter(|_| source.write(0, &mut out) == 2).count();
+        let blocks = (0..40_000).filter(|_| source.write(0, &mut Round::default(), &mut out) == 2).count();
         assert!((9_500..10_500).contains(&blocks), "{blocks}");
     }
 }
