@@ -48,6 +48,7 @@
 //! | [`command`] | the command table: rows, handlers, a file per family | below |
 //! | [`shard`] | one core's keys: databases, expiry, access history; its channels | below |
 //! | [`session`] | one client's state | below |
+//! | [`script`] | Lua: one interpreter, what scripts see, libraries of functions | below |
 //! | [`rdb`] | Redis' format of values on disk and in DUMP | below |
 //! | [`resp`], [`data`] | the wire format; the hash table, the entry, collections, patterns | below |
 //! | [`config`], [`metrics`], [`rt`], [`clock`] | options; counters; the runtime seam; time | [`error`] |
@@ -66,8 +67,8 @@
 //! - Order: messages from one shard to another arrive in the order sent, so requests of one
 //!   connection run in order on each shard.
 //! - Background work (expiry, freeing, growth of tables) is cut into slices of a bounded size.
-//! - `unsafe` is in [`data`] (entry, table, prefetch, members of big collections) and [`rt`] (system calls, the ring), with the
-//!   invariants written beside it.
+//! - `unsafe` is in [`data`] (entry, table, prefetch, members of big collections), [`rt`] (system calls, the ring) and [`script`]
+//!   (the seam to Lua), with the invariants written beside it.
 
 pub mod clock;
 pub mod command;
@@ -80,6 +81,7 @@ pub mod rdb;
 pub mod resp;
 pub mod route;
 pub mod rt;
+pub mod script;
 pub mod server;
 pub mod session;
 pub mod shard;

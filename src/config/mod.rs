@@ -35,7 +35,7 @@ use std::{ops::Deref, path::PathBuf};
 
 pub use args::{Invocation, command, parse};
 pub use change::{Change, CmdErrorText};
-pub use file::{Place, Warning};
+pub use file::{Place, Warning, split_args};
 pub use options::{find, rows};
 pub use render::default_conf;
 pub use row::{Action, Group, Kind, Mutability, Row};
