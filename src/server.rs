@@ -14,9 +14,10 @@ use crate::command::{Act, Env, Faults, Registry};
 use crate::config::{Action, BindHost, ClusterMode, Config, LogLevel, Values};
 use crate::error::Fatal;
 use crate::metrics::ShardStats;
-use crate::net::{Message, Shared, Worker, shard_settings};
+use crate::net::{BusyShards, Message, Shared, Worker, shard_settings};
 use crate::route::{Mailboxes, mesh};
 use crate::rt::{self, Bell, Driver, ListenOptions, Listener, Signals};
+use crate::script::{SlowScripts, Store};
 use crate::shard::Shard;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -110,6 +111,8 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
             run_id: run_id(),
             started_at: clock::wall_ms(),
             act,
+            scripts: Store::default(),
+            slow_scripts: SlowScripts::default(),
             faults,
         },
         bells: bells.into(),
@@ -117,6 +120,7 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
         next_client: AtomicU64::new(1),
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
+        busy: BusyShards::new(shards),
     })
 }
 

@@ -135,8 +135,8 @@ fn worker(
     };
     let rng = Rng::new(options.seed.wrapping_mul(1 << 16).wrapping_add(number));
     let format = options.key_format.clone();
-    let source = Source::new(templates.clone(), format, slots.cloned(), draw, rng)
-        .in_turn(options.in_turn);
+    let source =
+        Source::new(templates.clone(), format, slots.cloned(), draw, rng).in_turn(options.in_turn);
     Worker::new(conns, source, addresses.len(), options.pipeline)
 }
 

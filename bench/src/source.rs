@@ -206,7 +206,8 @@ mod tests {
         let draw = Draw::new(Distribution::Uniform, 10, 0, 1);
         let mut source = source(draw, None, &["3:PING", "1:MULTI ; EXEC"]);
         let mut out = Vec::new();
-        let blocks = (0..40_000).filter(|_| source.write(0, &mut Round::default(), &mut out) == 2).count();
+        let blocks =
+            (0..40_000).filter(|_| source.write(0, &mut Round::default(), &mut out) == 2).count();
         assert!((9_500..10_500).contains(&blocks), "{blocks}");
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{Action, Change, CmdErrorText, Config, Values};
 use crate::error::CmdError;
 use crate::metrics::ShardStats;
 use crate::resp::Encoder;
+use crate::script::{SlowScripts, Store};
 use crate::session::{ConnectionFacts, Name, Session, Topic, client_line};
 use crate::shard::SlotTable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub struct Env {
     /// What the server does for a CONFIG SET beyond letting every shard know, by the new values;
     /// the reason when it cannot.
     pub act: Act,
+    pub scripts: Store,
+    pub slow_scripts: SlowScripts,
     /// Nothing is wrong, except in tests that make it so.
     pub faults: Faults,
 }

@@ -15,6 +15,8 @@ pub struct Caller {
     pub touch: bool,
     /// Whether a blocking command may keep the client waiting.
     pub may_wait: bool,
+    /// A script is the caller.
+    pub in_script: bool,
 }
 
 /// Runs `handler` for a request of command `id` and appends its reply to `out`, unless it answers
@@ -41,6 +43,7 @@ pub fn execute(
         random,
         name: registry.command(id).name,
         may_wait: caller.may_wait,
+        in_script: caller.in_script,
         wait: None,
     };
     if let Err(error) = handler(&mut cx, args) {

@@ -186,6 +186,11 @@ fn legacy_range(command: &Command) -> LegacyRange {
     range
 }
 
+/// Scripts may do anything, so the flags of a command that runs them imply nothing.
+fn is_scripting(command: &Command) -> bool {
+    command.group == Group::Scripting || command.categories.contains(&"scripting")
+}
+
 /// The ACL categories in Redis' order: those of its row, its group and its flags.
 pub fn categories(command: &Command) -> impl Iterator<Item = &'static str> + use<'_> {
     const ALL: [&str; 21] = [
@@ -217,7 +222,7 @@ pub fn categories(command: &Command) -> impl Iterator<Item = &'static str> + use
     let flags = command.flags;
     ALL.into_iter().filter(move |&name| {
         let implied = match name {
-            "read" => flags.has(READONLY) && !command.categories.contains(&"scripting"),
+            "read" => flags.has(READONLY) && !is_scripting(command),
             "write" => flags.has(WRITE),
             "pubsub" => flags.has(PUBSUB),
             "admin" | "dangerous" => flags.has(ADMIN),

@@ -17,6 +17,7 @@ mod dump;
 mod execute;
 mod expire;
 mod extended;
+mod function;
 mod geo;
 mod hash;
 mod help;
@@ -31,6 +32,7 @@ mod object;
 mod pubsub;
 mod registry;
 mod scan;
+mod script;
 mod server;
 mod set;
 mod sort;
@@ -55,15 +57,17 @@ pub use help::help;
 pub use pubsub::write_message;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
+pub use script::{NO_SCRIPT, busy_with, split_script_args};
 pub use spec::{
     ADMIN, BLOCKING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, SERVED_WHOLE, WRITE,
 };
+pub use spec::{ALLOW_BUSY, NOSCRIPT, ScriptCall, ScriptName};
 pub use spec::{APART, MAY_REPLICATE, PUBSUB, SUBSCRIBED};
 pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
 pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 28] = [
+const FAMILIES: [&[Command]; 30] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
@@ -92,4 +96,6 @@ const FAMILIES: [&[Command]; 28] = [
     cluster::COMMANDS,
     transaction::COMMANDS,
     pubsub::COMMANDS,
+    script::COMMANDS,
+    function::COMMANDS,
 ];

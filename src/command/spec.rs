@@ -68,6 +68,7 @@ pub const NOSCRIPT: Flags = Flags(1 << 6);
 pub const BLOCKING: Flags = Flags(1 << 7);
 pub const LOADING: Flags = Flags(1 << 8);
 pub const STALE: Flags = Flags(1 << 9);
+pub const SKIP_MONITOR: Flags = Flags(1 << 10);
 pub const SKIP_SLOWLOG: Flags = Flags(1 << 11);
 /// Runs on keys that are on their way here from another node.
 pub const ASKING: Flags = Flags(1 << 12);
@@ -166,6 +167,7 @@ pub enum Group {
     Cluster,
     Transactions,
     PubSub,
+    Scripting,
 }
 
 impl Group {
@@ -186,6 +188,7 @@ impl Group {
             Group::Cluster => "cluster",
             Group::Transactions => "transactions",
             Group::PubSub => "pubsub",
+            Group::Scripting => "scripting",
         }
     }
 
@@ -204,6 +207,7 @@ impl Group {
             Group::Geo => Some("geo"),
             Group::Connection => Some("connection"),
             Group::Transactions => Some("transaction"),
+            Group::Scripting => Some("scripting"),
             // A flag implies that of most of the last ones.
             Group::Server | Group::Cluster | Group::PubSub => None,
         }
@@ -237,11 +241,31 @@ pub type UndoFn = fn(&Args, &[u8]) -> Option<Vec<Vec<u8>>>;
 /// Where the keys of a request are, for commands whose key specs may be mistaken.
 pub type FindKeysFn = fn(&Args) -> Range<usize>;
 
+/// How a request names the script that it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScriptCall {
+    pub named_by: ScriptName,
+    /// It may not write.
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptName {
+    /// The whole script is the argument.
+    Body,
+    /// The SHA-1 of one that is known.
+    Sha,
+    /// A function of a library.
+    Function,
+}
+
 /// What runs a command.
 #[derive(Clone, Copy)]
 pub enum Run {
     Shard(ShardFn),
     Session(SessionFn),
+    /// A script or function, which runs other commands.
+    Script(ScriptCall),
     /// Nothing but its subcommands.
     Container,
 }
@@ -372,7 +396,7 @@ pub const fn container(name: &'static str, arity: i32, subcommands: &'static [Co
 }
 
 /// Stands in the rows whose `run` is replaced.
-fn no_handler(_: &mut Cx, _: Args) -> Result<(), CmdError> {
+pub(super) fn no_handler(_: &mut Cx, _: Args) -> Result<(), CmdError> {
     Err(CmdError::fixed("ERR this command has no handler"))
 }
 

@@ -30,7 +30,13 @@ impl Bench {
         };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
-        let caller = Caller { db: 0, protocol: Protocol::Resp2, touch: true, may_wait: false };
+        let caller = Caller {
+            db: 0,
+            protocol: Protocol::Resp2,
+            touch: true,
+            may_wait: false,
+            in_script: false,
+        };
         Bench { shard, registry, caller, now: 1_700_000_000_000, wait: None }
     }
 
@@ -100,6 +106,8 @@ impl SessionBench {
             local: "127.0.0.1:6379".parse().unwrap(),
         };
         let env = Env {
+            scripts: Default::default(),
+            slow_scripts: Default::default(),
             config: Mutex::new(Config::default()),
             stats: (0..2).map(stats).collect(),
             registry,

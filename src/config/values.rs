@@ -141,6 +141,8 @@ pub struct Values {
     pub dynamic_hz: bool,
     /// 1 to 10.
     pub active_expire_effort: u32,
+    /// Milliseconds; for ever when it is not positive.
+    pub busy_reply_threshold: i64,
 
     // Encodings of the data types
     pub hash_max_listpack_entries: u32,

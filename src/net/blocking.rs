@@ -139,7 +139,7 @@ impl Worker {
     ) {
         let Ok(indexes) = command.key_indexes(args) else {
             // The command says itself what is wrong.
-            return self.run_here(conn, id, args, None);
+            return self.run_here(io, conn, id, args, None);
         };
         self.flush_batches();
         let turn = self.waiters.turn();
@@ -162,7 +162,7 @@ impl Worker {
             conn.put_off += 1;
             return self.line.put_off(batch);
         }
-        self.run_batch(&mut batch);
+        self.run_batch(io, &mut batch);
         let waiting = batch.waiting.take();
         self.attempted(conn, batch.reply(0), waiting);
         self.keep_batch(batch);

@@ -9,8 +9,8 @@ use super::operation::Operation;
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    ADMIN, APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KeyShape, NO_AUTH,
-    NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
+    ADMIN, ALLOW_BUSY, APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KeyShape,
+    NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
@@ -324,15 +324,21 @@ impl Worker {
         if conn.session.multi.is_some() && command.in_multi == InMulti::Waits {
             return self.wait_for_exec(token, conn, (id, command), plan.owner, &args);
         }
+        if self.shared.busy.is_any()
+            && let Some(error) = self.busy_refusal(conn, command, plan.owner, &args)
+        {
+            self.shard.stats.per_command[id.0 as usize].rejected.add(1);
+            return self.refused(io, token, conn, &plan.found, error);
+        }
         match command.run {
             Run::Session(handler) => self.run_session(io, token, conn, (id, handler), args),
-            Run::Shard(_) | Run::Container => {
+            Run::Shard(_) | Run::Script(_) | Run::Container => {
                 conn.session.last_command = command.name;
                 match plan.owner {
                     _ if command.flags.has(BLOCKING) => {
                         self.begin_blocking(io, token, conn, (id, command), &args);
                     }
-                    Some(owner) => self.run_on(token, conn, id, owner, &args, plan.hash),
+                    Some(owner) => self.run_on(io, token, conn, id, owner, &args, plan.hash),
                     None => self.spread(io, token, conn, (id, command), &args),
                 }
             }
@@ -368,6 +374,8 @@ impl Worker {
             CmdError::fixed("ERR Command not allowed inside a transaction")
         } else if flags.has(APART) && conn.session.multi.is_some() && self.slots.shards() > 1 {
             CmdError::fixed("ERR Command not allowed inside a transaction over several shards")
+        } else if self.busy.is_on() && !flags.has(ALLOW_BUSY) {
+            self.busy_error()
         } else {
             return Ok(id);
         };
@@ -389,8 +397,10 @@ impl Worker {
     }
 
     /// Runs a command whose keys are all on shard `owner`, or sends it there.
+    #[expect(clippy::too_many_arguments)]
     fn run_on(
         &mut self,
+        io: &mut dyn Io,
         token: Token,
         conn: &mut Conn,
         id: CommandId,
@@ -402,7 +412,7 @@ impl Worker {
         conn.traffic.note(owner, self.index, self.slots.shards());
         let here = owner == self.index && conn.put_off == 0 && !self.is_barred(id, false, args);
         if here {
-            return self.run_here(conn, id, args, hash);
+            return self.run_here(io, conn, id, args, hash);
         }
         let silent = !conn.session.take_reply();
         conn.queue.push_remote(owner, silent);
@@ -411,13 +421,17 @@ impl Worker {
 
     pub(super) fn run_here(
         &mut self,
+        io: &mut dyn Io,
         conn: &mut Conn,
         id: CommandId,
         args: &Args,
         hash: Option<u64>,
     ) {
         let caller = caller(conn);
-        let Run::Shard(handler) = self.shared.env.registry.command(id).run else { return };
+        let handler = match self.shared.env.registry.command(id).run {
+            Run::Shard(handler) => handler,
+            _ => return self.run_script_here(io, conn, id, args),
+        };
         let registry = &self.shared.env.registry;
         if let (Some(hash), KeyShape::One(at)) = (hash, registry.shape(id)) {
             self.shard.keyspace.remember(args.at(at as usize), hash);
@@ -448,7 +462,7 @@ impl Worker {
     }
 
     #[inline]
-    fn serve_unless_executing(&mut self, conn: &Conn) {
+    pub(super) fn serve_unless_executing(&mut self, conn: &Conn) {
         if self.has_ready() && !conn.session.is_executing() {
             self.serve();
         }
@@ -466,22 +480,24 @@ impl Worker {
         let indexes = match command.key_indexes(args) {
             Ok(indexes) => indexes,
             // The command says itself what is wrong.
-            Err(_) => return self.run_on(token, conn, id, self.index, args, None),
+            Err(_) => return self.run_on(io, token, conn, id, self.index, args, None),
         };
+        if self.slots.shards() > 1 && self.reaches_all(command, args, false) {
+            return self.begin_gather_all(io, token, conn, id, args);
+        }
         let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
         let first = owners.next();
         let together = owners.all(|owner| Some(owner) == first);
         match command.spread {
-            _ if self.slots.shards() > 1 && command.uses_unnamed(args) => {
-                self.begin_gather_all(io, token, conn, id, args);
-            }
             Spread::EveryShard { .. } if self.slots.shards() > 1 => {
                 let tour = self.tour_of_all(token, conn, id, args);
                 self.begin_tour(io, conn, tour);
             }
-            Spread::Cursor if self.slots.shards() > 1 => self.begin_scan(token, conn, id, args),
+            Spread::Cursor if self.slots.shards() > 1 => {
+                self.begin_scan(io, token, conn, id, args);
+            }
             _ if together => {
-                self.run_on(token, conn, id, first.unwrap_or(self.index), args, None);
+                self.run_on(io, token, conn, id, first.unwrap_or(self.index), args, None);
             }
             Spread::PerKey { .. } if evenly_spaced(&indexes, args.len()) => {
                 let mut tour = Tour::new(self.index, token, conn.session.protocol);
@@ -489,7 +505,7 @@ impl Worker {
                 self.begin_tour(io, conn, tour);
             }
             // Not as many arguments as the keys need: the command says so itself.
-            Spread::PerKey { .. } => self.run_on(token, conn, id, self.index, args, None),
+            Spread::PerKey { .. } => self.run_on(io, token, conn, id, self.index, args, None),
             _ => self.begin_gather(io, token, conn, id, args, &indexes),
         }
     }
@@ -598,6 +614,7 @@ pub(super) fn caller(conn: &Conn) -> Caller {
         protocol: conn.session.protocol,
         touch: !conn.session.no_touch,
         may_wait: false,
+        in_script: false,
     }
 }
 

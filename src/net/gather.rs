@@ -20,11 +20,11 @@ use super::conn::Conn;
 use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
-use crate::command::{Caller, CommandId, Run, execute};
+use crate::command::{Caller, CommandId};
 use crate::resp::Args;
 use crate::route::Waiting;
 use crate::rt::{Io, Token};
-use crate::shard::{Foreign, Intent, Parcel, Tables};
+use crate::shard::{Everything, Foreign, Intent, Parcel};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,8 +42,8 @@ pub struct Loan {
     /// What it holds at the owner, once it is granted.
     hold: u32,
     whole: bool,
-    /// All keys, when the owner is another shard.
-    pub tables: Option<Tables>,
+    /// All that the owner has, when that is another shard.
+    pub everything: Option<Everything>,
     /// A client that watches keys here until this loan, and whether they have changed.
     watcher: Option<u64>,
     pub dirty: bool,
@@ -220,7 +220,7 @@ impl Worker {
                 hold: 0,
                 parcel: Parcel::new(keys),
                 whole,
-                tables: None,
+                everything: None,
                 watcher: watched_on.contains(&owner).then_some(client),
                 dirty: false,
                 waiting: None,
@@ -277,14 +277,15 @@ impl Worker {
         for channel in &mut loan.channels {
             channel.clients = self.shard.channels.receivers(&channel.name, channel.sharded);
         }
-        let (keyspace, now) = (&mut self.shard.keyspace, self.now);
+        let now = self.now;
+        let keyspace = &mut self.shard.keyspace;
         loan.dirty = loan.watcher.is_some_and(|client| keyspace.unwatch(client, now));
         if loan.borrower == self.index {
             return self.borrowed(io, loan, conn);
         }
         match loan.whole {
-            true => loan.tables = Some(keyspace.lend_all()),
-            false => keyspace.pack(&mut loan.parcel, now),
+            true => loan.everything = Some(self.shard.lend_all()),
+            false => self.shard.keyspace.pack(&mut loan.parcel, now),
         }
         let borrower = loan.borrower;
         self.mail.push(borrower, Message::Lent(loan));
@@ -321,15 +322,11 @@ impl Worker {
         let (bytes, spans) = super::operation::flat(words.iter().map(Vec::as_slice));
         let args = Args::new(&bytes, &spans);
         if whole {
-            return self.run_gathered_on_all(io, token, (id, args), state.borrowed, conn);
+            return self.run_gathered_on_all(io, token, (id, args, caller), state.borrowed, conn);
         }
         self.unpack(&mut state.borrowed);
-        let (registry, now) = (&self.shared.env.registry, self.now);
-        let (mut reply, mut wait) = (Vec::new(), None);
-        if let Run::Shard(handler) = registry.command(id).run {
-            let handler = (id, handler);
-            wait = execute(registry, &mut self.shard, handler, args, caller, now, &mut reply);
-        }
+        let mut reply = Vec::new();
+        let wait = self.run_command(io, id, args, caller, self.now, &mut reply);
         self.repack(&mut state.borrowed);
         let turn = self.waiters.turn();
         let waiting =
@@ -350,23 +347,24 @@ impl Worker {
         &mut self,
         io: &mut dyn Io,
         token: Token,
-        (id, args): (CommandId, Args),
+        (id, args, caller): (CommandId, Args, Caller),
         mut loans: Loans,
         conn: Option<&mut Conn>,
     ) {
-        let command = self.shared.env.registry.command(id);
-        let mut run = |worker: &mut Worker, conn: &mut Conn| {
+        let mut reply = Vec::new();
+        self.run_on_all(io, (id, self.now), &args, caller, &mut loans, &mut reply);
+        self.give_back(loans);
+        let finish = |worker: &mut Worker, conn: &mut Conn| {
             conn.operation = None;
-            worker.run_on_all(conn, (id, command), &args, &mut loans);
+            worker.reply_to_command(conn, |out| out.raw(&reply));
         };
         match conn {
-            Some(conn) => run(self, conn),
+            Some(conn) => finish(self, conn),
             None => self.with_conn(io, token, |worker, io, conn| {
-                run(worker, conn);
+                finish(worker, conn);
                 worker.resume(io, token, conn);
             }),
         }
-        self.give_back(loans);
     }
 
     /// Runs a command again whose client waits, unless it has given up meanwhile.
@@ -444,8 +442,10 @@ impl Worker {
 
     /// Borrowed entries come back to their owner.
     pub(super) fn take_back(&mut self, mut loan: Box<Loan>) {
-        match loan.tables.take() {
-            Some(tables) => self.shard.keyspace.accept_all(tables),
+        match loan.everything.take() {
+            Some(everything) => {
+                self.shard.accept_all(everything);
+            }
             None => self.shard.keyspace.accept(&mut loan.parcel, self.now),
         }
         self.let_go(loan);

@@ -104,6 +104,22 @@ impl Line {
         self.stand(Waiter::Tour(tour));
     }
 
+    /// Takes those out who wait with plain requests.
+    pub fn take_requests(&mut self) -> Vec<Box<Batch>> {
+        let mut requests = Vec::new();
+        for waiters in [&mut self.waiting, &mut self.arrived] {
+            for waiter in std::mem::take(waiters) {
+                match waiter {
+                    Waiter::Batch(batch) if batch.kind == Kind::Requests && !batch.operation => {
+                        requests.push(batch);
+                    }
+                    other => waiters.push(other),
+                }
+            }
+        }
+        requests
+    }
+
     fn stand(&mut self, waiter: Waiter) {
         self.arrived.push(waiter);
         self.retry = true;
@@ -194,7 +210,7 @@ impl Worker {
     ) -> Option<Waiter> {
         let connection = (batch.origin, batch.connection);
         if !ahead.connections.contains(&connection) {
-            if self.run_batch(&mut batch) {
+            if self.run_batch(io, &mut batch) {
                 self.send_back(io, batch);
                 return None;
             }

@@ -56,6 +56,10 @@ pub enum Message {
     Heard(Token),
     /// For those of the receiver's clients who listen.
     Deliver(Arc<Published>),
+    /// A slow script has the receiver's keys.
+    Busy {
+        function: bool,
+    },
     /// What a tour held here is let go; without a number it held all keys.
     Release(Option<u32>),
 }
@@ -85,7 +89,7 @@ impl Worker {
         self.release_held_back(io);
     }
 
-    fn handle(&mut self, io: &mut dyn Io, message: Message) {
+    pub(super) fn handle(&mut self, io: &mut dyn Io, message: Message) {
         match message {
             Message::Run(batch) => self.run_or_put_off(io, batch),
             Message::Answer(batch) => self.take_answer(io, batch),
@@ -109,25 +113,26 @@ impl Worker {
             Message::Listen(listening) => self.listen(&listening),
             Message::Heard(token) => self.heard(io, token),
             Message::Deliver(published) => self.deliver(&published),
+            Message::Busy { function } => self.refuse_waiting(io, function),
             Message::Release(hold) => self.release(hold),
         }
     }
 
     pub(super) fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
-        if self.line.is_waited_in() {
+        if self.line.is_waited_in() || self.busy.is_on() {
             return self.line.put_off(batch);
         }
-        match self.run_batch(&mut batch) {
+        match self.run_batch(io, &mut batch) {
             true => self.send_back(io, batch),
             false => self.line.put_off(batch),
         }
     }
 
     /// Runs a batch from where it stands; `false` when it met a key that is on loan.
-    pub(super) fn run_batch(&mut self, batch: &mut Batch) -> bool {
+    pub(super) fn run_batch(&mut self, io: &mut dyn Io, batch: &mut Batch) -> bool {
         match batch.kind {
             Kind::Requests => {}
-            Kind::Block { .. } => return self.run_block(batch),
+            Kind::Block { .. } => return self.run_block(io, batch),
             Kind::Watch { .. } | Kind::Unwatch { .. } => return self.run_watch(batch),
         }
         let hashes = self.prefetch_batch(batch);
@@ -137,7 +142,7 @@ impl Worker {
                 return false;
             }
             self.remember(&hashes, index, &args);
-            self.run_request(batch, index, self.now);
+            self.run_request(io, batch, index, self.now);
             batch.end_reply();
             if self.has_ready() {
                 self.serve();
@@ -147,7 +152,13 @@ impl Worker {
     }
 
     /// Runs one request of a batch, whoever holds its keys.
-    pub(super) fn run_request(&mut self, batch: &mut Batch, index: usize, now: i64) {
+    pub(super) fn run_request(
+        &mut self,
+        io: &mut dyn Io,
+        batch: &mut Batch,
+        index: usize,
+        now: i64,
+    ) {
         let hard_limit = self.limits.output.normal.hard as usize;
         let registry = &self.shared.env.registry;
         let whole = batch.kind != Kind::Requests;
@@ -159,8 +170,9 @@ impl Worker {
             (
                 Spread::PerKey { part: handler, .. } | Spread::EveryShard { part: handler, .. },
                 _,
-            ) if part => handler,
-            (_, Run::Shard(handler)) => handler,
+            ) if part => Some(handler),
+            (_, Run::Shard(handler)) => Some(handler),
+            (_, Run::Script(_)) => None,
             (_, Run::Session(_) | Run::Container) => {
                 unreachable!("only commands on keys travel")
             }
@@ -170,7 +182,12 @@ impl Worker {
         let start = out.len();
         let overflowed = hard_limit > 0 && start > hard_limit;
         if whole || !overflowed {
-            let wait = execute(registry, &mut self.shard, (id, handler), args, caller, now, out);
+            let wait = match handler {
+                Some(handler) => {
+                    execute(registry, &mut self.shard, (id, handler), args, caller, now, out)
+                }
+                None => self.run_command(io, id, args, caller, now, out),
+            };
             waiting = wait.zip(connection).map(|(wait, token)| {
                 Waiting::new((origin, token, turn), (id, caller), &args, wait)
             });

@@ -11,6 +11,7 @@
 //! keys. It is told what happened and never waits. Absent on purpose: tasks, locks, a clock.
 
 mod blocking;
+mod busy;
 mod clients;
 mod conn;
 mod cron;
@@ -21,6 +22,8 @@ mod mail;
 mod migrate;
 mod operation;
 mod pause;
+mod scanning;
+mod script;
 mod squash;
 mod subscribers;
 mod tour;
@@ -28,5 +31,6 @@ mod transaction;
 mod whole;
 mod worker;
 
+pub use busy::BusyShards;
 pub use mail::Message;
 pub use worker::{Shared, Worker, shard_settings};

@@ -28,6 +28,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Clients of another shard that begin or cease to listen to what the receiver owns.
+#[derive(Clone)]
 pub struct Listening {
     from: usize,
     /// Who waits to hear that it is known; nobody when the client is gone.
@@ -83,6 +84,8 @@ pub struct Subscribers {
     channels: Names,
     patterns: Names,
     sharded: Names,
+    /// Who has begun or ceased to listen while the channels were lent.
+    late: Vec<Listening>,
     /// For connections that were being served when a message came for them.
     kept: Vec<(Token, [Arc<[u8]>; 2])>,
     /// What transactions have published that still hold keys here, by their holds.
@@ -193,7 +196,18 @@ impl Worker {
         told
     }
 
+    /// While the channels are with another shard nobody publishes here, so it is enough to note who
+    /// listens when they are back.
+    pub(super) fn note_late_listeners(&mut self) {
+        for listening in std::mem::take(&mut self.subscribers.late) {
+            self.note_listeners(&listening);
+        }
+    }
+
     fn note_listeners(&mut self, listening: &Listening) {
+        if self.line.intents.holds_all() {
+            return self.subscribers.late.push(listening.clone());
+        }
         let channels = &mut self.shard.channels;
         for change in &listening.changes {
             channels.listen(change.topic, &change.name, listening.from, change.more);

@@ -261,7 +261,7 @@ impl Worker {
         let hashes = self.prefetch_batch(batch);
         for index in 0..batch.len() {
             self.remember(&hashes, index, &batch.request(index).1);
-            self.run_request(batch, index, now);
+            self.run_request(io, batch, index, now);
             batch.end_reply();
         }
         if at + 1 == tour.stops.len() {
@@ -306,7 +306,10 @@ impl Worker {
         self.send_kept(hold);
         match hold {
             Some(hold) => self.line.release(hold),
-            None => self.line.release_all(),
+            None => {
+                self.line.release_all();
+                self.note_late_listeners();
+            }
         }
     }
 

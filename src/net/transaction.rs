@@ -68,6 +68,15 @@ impl Transaction {
     pub(super) fn needs_client(&self) -> bool {
         self.place.here
     }
+
+    /// The shards of its requests' keys: the only one, or `None` when there are more or none, and then
+    /// whether there are more.
+    pub(super) fn shards(&self) -> (Option<usize>, bool) {
+        match (self.place.everywhere || self.place.several, self.place.owner) {
+            (true, _) => (None, true),
+            (false, owner) => (owner, false),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -138,11 +147,11 @@ impl Worker {
         self.reply_to_command(conn, |out| out.simple("QUEUED"));
     }
 
-    fn place(&self, place: &mut Place, command: &Command, owner: Option<usize>, args: &Args) {
+    fn place(&mut self, place: &mut Place, command: &Command, owner: Option<usize>, args: &Args) {
         match (command.run, command.spread) {
             (Run::Session(_), _) => place.here = true,
             (_, Spread::EveryShard { .. } | Spread::Cursor) => place.everywhere = true,
-            _ if command.uses_unnamed(args) => place.everywhere = true,
+            _ if self.reaches_all(command, args, true) => place.everywhere = true,
             _ => match (owner, command.key_indexes(args)) {
                 (Some(owner), _) => place.add(owner),
                 (None, Ok(indexes)) => {
@@ -337,7 +346,7 @@ impl Worker {
                 Run::Session(handler) => {
                     self.run_session(io, token, conn, (request.id, handler), args);
                 }
-                _ => self.run_in_block(conn, (request.id, command), &args, &mut running),
+                _ => self.run_in_block(io, conn, request.id, &args, &mut running),
             }
             if conn.operation.is_some()
                 && let Some(transaction) = &mut conn.transaction
@@ -362,14 +371,19 @@ impl Worker {
 
     fn run_in_block(
         &mut self,
+        io: &mut dyn Io,
         conn: &mut Conn,
-        (id, command): (CommandId, &'static Command),
+        id: CommandId,
         args: &Args,
         running: &mut Running,
     ) {
         match running.loans.iter().any(|loan| loan.is_whole()) {
-            true => self.run_on_all(conn, (id, command), args, &mut running.loans),
-            false => self.run_here(conn, id, args, None),
+            true => {
+                let (caller, mut reply) = (super::dispatch::caller(conn), Vec::new());
+                self.run_on_all(io, (id, self.now), args, caller, &mut running.loans, &mut reply);
+                self.reply_to_command(conn, |out| out.raw(&reply));
+            }
+            false => self.run_here(io, conn, id, args, None),
         }
     }
 
@@ -400,7 +414,7 @@ impl Worker {
     }
 
     /// Runs a block for another shard's connection; `false` when it must wait.
-    pub(super) fn run_block(&mut self, batch: &mut Batch) -> bool {
+    pub(super) fn run_block(&mut self, io: &mut dyn Io, batch: &mut Batch) -> bool {
         let Kind::Block { watcher, protocol } = batch.kind else { return false };
         if self.block_must_wait(batch) {
             return false;
@@ -415,7 +429,7 @@ impl Worker {
         let hashes = self.prefetch_batch(batch);
         for at in 0..if changed { 0 } else { requests } {
             self.remember(&hashes, at, &batch.request(at).1);
-            self.run_request(batch, at, self.now);
+            self.run_request(io, batch, at, self.now);
         }
         batch.end_reply();
         if self.has_ready() {

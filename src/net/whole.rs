@@ -1,57 +1,81 @@
-//! Blocks with a command that sees all keys: every shard has lent all of its tables.
+//! Commands that run with the keys of all shards at hand: every shard has lent all of its tables.
 //!
-//! The commands run here, one after the other, with the tables of the shard that they mean in place of the
-//! own ones, part by part.
+//! A command on one shard's keys runs with that shard's tables and channels in place of the own ones,
+//! one on all keys part by part, and one on keys of several shards with these brought together.
 
-use super::conn::Conn;
-use super::gather::Loan;
-use super::operation::Operation;
+use super::gather::{Loan, Loans};
+use super::scanning::Scanning;
 use super::worker::Worker;
-use crate::command::{Command, CommandId, ShardFn, Spread, execute};
-use crate::resp::Args;
+use crate::command::{Caller, Command, CommandId, Run, ShardFn, Spread, execute};
+use crate::resp::{Args, Encoder};
 use crate::route::merge;
+use crate::rt::Io;
 use crate::shard::Parcel;
 
 impl Worker {
-    /// Runs a command of a block that has borrowed everything.
+    /// Runs a command with all keys at hand; appends its reply.
     pub(super) fn run_on_all(
         &mut self,
-        conn: &mut Conn,
-        (id, command): (CommandId, &'static Command),
+        io: &mut dyn Io,
+        (id, now): (CommandId, i64),
         args: &Args,
-        loans: &mut [Box<Loan>],
+        caller: Caller,
+        loans: &mut Loans,
+        out: &mut Vec<u8>,
     ) {
+        let command = self.shared.env.registry.command(id);
         match command.spread {
+            _ if matches!(command.run, Run::Script(_)) => {
+                self.run_script(io, (id, now), args, caller, Some(loans), out);
+            }
             Spread::EveryShard { part, merge: kind } => {
-                let parts = self.run_parts(conn, (id, part), args, loans);
+                let parts = self.run_parts((id, part, now), args, caller, loans);
                 let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
                 let mut random = self.shard.random.fork();
-                self.reply_to_command(conn, |out| merge(kind, &parts, out, &mut random));
+                merge(kind, &parts, &mut Encoder::new(out, caller.protocol), &mut random);
             }
-            Spread::Cursor => {
-                self.start_scan(conn, id, args);
-                while let Some(Operation::Scanning(scanning)) = &conn.operation {
-                    let shard = scanning.shard();
-                    self.on_tables(loans, shard, |worker| worker.scan_here(conn));
-                }
+            Spread::Cursor => self.scan_all(io, (id, now), args, caller, loans, out),
+            _ => self.run_keyed(io, (id, command, now), args, caller, loans, out),
+        }
+    }
+
+    fn scan_all(
+        &mut self,
+        io: &mut dyn Io,
+        (id, now): (CommandId, i64),
+        args: &Args,
+        caller: Caller,
+        loans: &mut Loans,
+        out: &mut Vec<u8>,
+    ) {
+        let mut out = Encoder::new(out, caller.protocol);
+        let Some(mut scanning) = Scanning::new(id, args, self.slots.shards()) else {
+            return Scanning::write_end(&mut out);
+        };
+        loop {
+            let (bytes, spans) = super::operation::flat(scanning.words());
+            let (args, mut reply) = (Args::new(&bytes, &spans), Vec::new());
+            self.on_tables(loans, scanning.shard(), |worker| {
+                worker.run_command(io, id, args, caller, now, &mut reply);
+            });
+            if scanning.take(&reply, &mut out) {
+                return;
             }
-            _ => self.run_keyed(conn, (id, command), args, loans),
         }
     }
 
     fn run_parts(
         &mut self,
-        conn: &Conn,
-        (id, part): (CommandId, ShardFn),
+        (id, part, now): (CommandId, ShardFn, i64),
         args: &Args,
-        loans: &mut [Box<Loan>],
+        caller: Caller,
+        loans: &mut Loans,
     ) -> Vec<Vec<u8>> {
-        let caller = super::dispatch::caller(conn);
         let shards = self.slots.shards();
         let run = |shard| {
             let mut reply = Vec::new();
             self.on_tables(loans, shard, |worker| {
-                let (registry, now) = (&worker.shared.env.registry, worker.now);
+                let registry = &worker.shared.env.registry;
                 execute(registry, &mut worker.shard, (id, part), *args, caller, now, &mut reply);
             });
             reply
@@ -62,29 +86,30 @@ impl Worker {
     /// Runs a command on named keys: on the tables of their shard, or with all of them brought here.
     fn run_keyed(
         &mut self,
-        conn: &mut Conn,
-        (id, command): (CommandId, &'static Command),
+        io: &mut dyn Io,
+        (id, command, now): (CommandId, &'static Command, i64),
         args: &Args,
-        loans: &mut [Box<Loan>],
+        caller: Caller,
+        loans: &mut Loans,
+        out: &mut Vec<u8>,
     ) {
-        let mut by_shard: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); self.slots.shards()];
         let named = command.key_indexes(args).unwrap_or_default();
+        let mut owners = named.iter().map(|&at| self.slots.owner_of(args.at(at as usize)));
+        let first = owners.next().unwrap_or(self.index);
+        if !command.uses_unnamed(args) && owners.all(|owner| owner == first) {
+            return self.on_tables(loans, first, |worker| {
+                worker.run_command(io, id, *args, caller, now, out);
+            });
+        }
+        let mut by_shard: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); self.slots.shards()];
         let named = named.iter().map(|&index| Box::from(args.at(index as usize)));
-        let unnamed = self.unnamed_keys(conn, command, args, loans);
+        let unnamed = self.unnamed_keys(command, args, caller, loans);
         named.chain(unnamed).for_each(|key| by_shard[self.slots.owner_of(&key)].push(key));
-        for keys in &mut by_shard {
-            keys.sort_unstable();
-            keys.dedup();
-        }
-        let mut owners = (0..by_shard.len()).filter(|&shard| !by_shard[shard].is_empty());
-        if let (first, None) = (owners.next(), owners.next()) {
-            let shard = first.unwrap_or(self.index);
-            return self.on_tables(loans, shard, |worker| worker.run_here(conn, id, args, None));
-        }
-        let now = self.now;
         let mut parcels = Vec::new();
-        for (shard, keys) in by_shard.into_iter().enumerate() {
+        for (shard, mut keys) in by_shard.into_iter().enumerate() {
             if shard != self.index && !keys.is_empty() {
+                keys.sort_unstable();
+                keys.dedup();
                 let mut parcel = Parcel::new(keys);
                 self.on_tables(loans, shard, |worker| {
                     worker.shard.keyspace.pack(&mut parcel, now);
@@ -93,7 +118,7 @@ impl Worker {
                 parcels.push((shard, parcel));
             }
         }
-        self.run_here(conn, id, args, None);
+        self.run_command(io, id, *args, caller, now, out);
         for (shard, mut parcel) in parcels {
             self.shard.keyspace.repack(&mut parcel, now);
             self.on_tables(loans, shard, |worker| {
@@ -105,10 +130,10 @@ impl Worker {
     /// The keys that a command uses and does not name.
     fn unnamed_keys(
         &mut self,
-        conn: &Conn,
         command: &Command,
         args: &Args,
-        loans: &mut [Box<Loan>],
+        caller: Caller,
+        loans: &mut Loans,
     ) -> Vec<Box<[u8]>> {
         let mut names = Vec::new();
         if command.uses_unnamed(args)
@@ -116,21 +141,21 @@ impl Worker {
         {
             let first = self.slots.owner_of(args.at(1));
             self.on_tables(loans, first, |worker| {
-                let mut keys = worker.shard.keyspace.keys(conn.session.db, worker.now, false);
+                let mut keys = worker.shard.keyspace.keys(caller.db as usize, worker.now, false);
                 names = (unnamed.names)(&mut keys, args);
             });
         }
         names
     }
 
-    /// Does something with the keys of another shard as if they were the own ones.
+    /// Does something with the keys and channels of another shard as if they were the own ones.
     fn on_tables(&mut self, loans: &mut [Box<Loan>], shard: usize, work: impl FnOnce(&mut Worker)) {
         let loan = loans.iter_mut().find(|loan| loan.owner() == shard);
-        match loan.and_then(|loan| loan.tables.as_mut()) {
-            Some(tables) => {
-                self.shard.keyspace.exchange(tables);
+        match loan.and_then(|loan| loan.everything.as_mut()) {
+            Some(everything) => {
+                self.shard.exchange(everything);
                 work(self);
-                self.shard.keyspace.exchange(tables);
+                self.shard.exchange(everything);
             }
             None => work(self),
         }

@@ -1,6 +1,7 @@
 //! One shard's half of the server: its connections and its keys.
 
 use super::blocking::Waiters;
+use super::busy::{Busy, BusyShards};
 use super::conn::{Conn, KEPT_BUFFER};
 use super::cron::Background;
 use super::dispatch::Planned;
@@ -8,6 +9,7 @@ use super::gather::Gathers;
 use super::line::Line;
 use super::mail::Message;
 use super::pause::Pause;
+use super::script::Scripts;
 use super::subscribers::Subscribers;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, Values};
@@ -31,6 +33,7 @@ pub struct Shared {
     /// Connections of all shards, against `maxclients`.
     pub connections: AtomicUsize,
     pub stopping: AtomicBool,
+    pub busy: BusyShards,
 }
 
 impl Shared {
@@ -59,6 +62,8 @@ pub(super) struct Limits {
     /// More rounds when there are many connections.
     pub dynamic_hz: bool,
     pub keepalive_s: u32,
+    /// How long a script may run before others get `-BUSY`, milliseconds; 0 is for ever.
+    pub busy_after_ms: u64,
 }
 
 impl Limits {
@@ -75,6 +80,7 @@ impl Limits {
             hz: config.hz,
             dynamic_hz: config.dynamic_hz,
             keepalive_s: config.tcp_keepalive,
+            busy_after_ms: config.busy_reply_threshold.max(0) as u64,
         }
     }
 }
@@ -144,6 +150,8 @@ pub struct Worker {
     pub(super) waiters: Waiters,
     pub(super) subscribers: Subscribers,
     pub(super) pause: Pause,
+    pub(super) busy: Busy,
+    pub(super) scripts: Scripts,
     /// Connections that are not read from because the queue to a shard is full.
     pub(super) held_back: Vec<Token>,
     /// Milliseconds since the epoch, as of this turn.
@@ -177,6 +185,8 @@ impl Worker {
             waiters: Waiters::default(),
             subscribers: Subscribers::default(),
             pause: Pause::default(),
+            busy: Busy::default(),
+            scripts: Scripts::default(),
             held_back: Vec::new(),
             now: 0,
             background: Background::default(),
@@ -327,11 +337,7 @@ impl Worker {
             Some(operation) => !operation.is_brief(),
         } || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND;
         if conn.sending == 0 && conn.has_output() && complete {
-            let buffer = conn.next_piece();
-            conn.sending = buffer.len();
-            conn.session.output_bytes += buffer.len() as u64;
-            self.shard.stats.output_bytes.add(buffer.len() as u64);
-            io.send(token, buffer);
+            self.send(io, token, &mut conn);
         }
         if conn.is_quiet() {
             if conn.session.closing || (conn.ended && !conn.detaching) {
@@ -378,6 +384,27 @@ impl Worker {
         (Session::new(id, peer, !self.limits.password, self.now), refusal)
     }
 
+    /// Sends what connections have got, in the middle of a slow script; they are settled later.
+    pub(super) fn send_while_busy(&mut self, io: &mut dyn Io) {
+        for at in 0..self.dirty.len() {
+            let token = self.dirty[at];
+            self.with_conn(io, token, |worker, io, conn| {
+                if conn.sending == 0 && conn.has_output() && !conn.kill_now {
+                    worker.send(io, token, conn);
+                }
+            });
+        }
+    }
+
+    /// Sends the next piece of what a connection has got.
+    fn send(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
+        let buffer = conn.next_piece();
+        conn.sending = buffer.len();
+        conn.session.output_bytes += buffer.len() as u64;
+        self.shard.stats.output_bytes.add(buffer.len() as u64);
+        io.send(token, buffer);
+    }
+
     fn flush(&mut self, io: &mut dyn Io) {
         while let Some(token) = self.dirty.pop() {
             self.settle(io, token);
@@ -414,18 +441,25 @@ impl Handler for Worker {
 
     fn received(&mut self, io: &mut dyn Io, connection: Token, bytes: &mut [u8]) {
         self.now = io.now();
-        let Some(mut conn) = self.take(connection) else { return };
+        let Some(mut conn) = self.take(connection) else {
+            return self.keep_received(connection, bytes);
+        };
         self.feed(io, connection, &mut conn, bytes);
         self.put(connection, conn);
     }
 
     fn ended(&mut self, io: &mut dyn Io, connection: Token) {
-        self.with_conn(io, connection, |_, _, conn| conn.ended = true);
+        match self.is_connected(connection) {
+            true => self.with_conn(io, connection, |_, _, conn| conn.ended = true),
+            false => self.keep_ended(connection),
+        }
     }
 
     fn sent(&mut self, io: &mut dyn Io, connection: Token, buffer: Vec<u8>, whole: bool) {
+        let Some(mut conn) = self.take(connection) else {
+            return self.keep_sent(connection, buffer, whole);
+        };
         self.keep_buffer(buffer);
-        let Some(mut conn) = self.take(connection) else { return };
         conn.sending = 0;
         conn.session.active_at = self.now;
         match whole {
@@ -450,6 +484,7 @@ impl Handler for Worker {
     fn turn_end(&mut self, io: &mut dyn Io) {
         self.now = io.now();
         self.more = false;
+        self.work_off_late(io);
         self.push_kept();
         self.read_mail(io);
         self.serve_deferred();

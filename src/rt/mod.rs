@@ -72,6 +72,10 @@ pub trait Io {
     /// only if it expects something.
     fn ring(&mut self, shard: usize, urgent: bool);
 
+    /// Tells the handler, in the middle of something else, what has happened meanwhile, and sends what
+    /// it has written.
+    fn serve_meanwhile(&mut self, handler: &mut dyn Handler);
+
     /// After how many seconds of silence the system probes connections accepted from now on; 0 is
     /// never.
     fn set_keepalive(&mut self, seconds: u32);

@@ -357,6 +357,8 @@ impl Io for SimIo {
 
     fn ring(&mut self, _shard: usize, _urgent: bool) {}
 
+    fn serve_meanwhile(&mut self, _handler: &mut dyn Handler) {}
+
     fn set_keepalive(&mut self, _seconds: u32) {}
 
     fn fd(&self, connection: Token) -> i32 {

@@ -41,3 +41,14 @@ pub enum LogLevel {
     Notice,
     Warning,
 }
+
+/// Writes what a script has to say into the server's log.
+pub fn log_line(level: LogLevel, message: &[u8]) {
+    let message = String::from_utf8_lossy(message);
+    match level {
+        LogLevel::Debug => tracing::trace!("script: {message}"),
+        LogLevel::Verbose => tracing::debug!("script: {message}"),
+        LogLevel::Notice => tracing::info!("script: {message}"),
+        LogLevel::Warning => tracing::warn!("script: {message}"),
+    }
+}

@@ -8,6 +8,7 @@
 //! | [`sandbox`], [`api`], [`functions`] | what scripts see: their globals, `redis`, `register_function` |
 //! | [`reply`] | replies of commands as values of Lua, and back |
 //! | [`libs`] | `cjson`, `cmsgpack`, `struct`, `bit` |
+//! | [`store`], [`slow`] | the scripts of the whole server; those that run for long |
 //! | [`flags`], [`sha`], [`random`] | the first line of a script; its name; `math.random` |
 //! | [`lua`], [`state`] | the seam to Lua, and what hangs on it |
 //!
@@ -31,17 +32,38 @@ mod random;
 mod reply;
 mod sandbox;
 mod sha;
+mod slow;
 mod state;
+mod store;
 #[cfg(test)]
 mod testing;
 
 pub use flags::ScriptFlags;
-pub use host::{Host, LogLevel, REPL_AOF, REPL_REPLICA, Tick};
+pub use host::{Host, LogLevel, REPL_AOF, REPL_REPLICA, Tick, log_line};
 pub use interpreter::{Failure, Interpreter, Outcome};
 pub use libraries::{FunctionInfo, Libraries, Library, RestorePolicy};
 pub use sha::Sha;
+pub use slow::{Killed, Slow, SlowScripts};
+pub use store::Store;
 
 /// The version of Redis that scripts are told.
 pub const VERSION: &str = "7.2.4";
 /// The same, a byte for each of its numbers.
 pub const VERSION_NUMBER: u32 = 0x0007_0204;
+
+/// Where the keys of a command are, for who reads a script without running it.
+pub enum KeyRule {
+    None,
+    /// Every `step`-th argument from `first` to `last`, which is counted from the end when negative.
+    Range {
+        first: i32,
+        last: i32,
+        step: i32,
+    },
+    Unsure,
+}
+
+/// Whether a script is sure to use no keys but those that it is given.
+pub fn uses_only_declared_keys(_body: &[u8], _rule: &dyn Fn(&[u8]) -> KeyRule) -> bool {
+    false
+}

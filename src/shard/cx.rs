@@ -19,6 +19,8 @@ pub struct Cx<'a> {
     /// Whether the client may be kept waiting: not inside a transaction or a script, where a
     /// blocking command answers at once that there is nothing.
     pub may_wait: bool,
+    /// Some commands have an error to tell a script.
+    pub in_script: bool,
     /// Set by a handler that has found nothing and has written no reply: the client waits.
     pub wait: Option<Wait>,
 }

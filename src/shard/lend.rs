@@ -10,6 +10,7 @@
 
 use super::keyspace::{Keyspace, Table};
 use super::watch::Watches;
+use super::{Channels, Shard};
 use crate::data::entry::Entry;
 
 /// Keys of one shard in the hands of another.
@@ -30,8 +31,34 @@ struct Tracked {
     changed: bool,
 }
 
+/// All that a shard owns, in the hands of another.
+pub struct Everything {
+    tables: Tables,
+    channels: Channels,
+}
+
+impl Shard {
+    /// Gives all keys and channels away. Until they are back no command may run here.
+    pub fn lend_all(&mut self) -> Everything {
+        let channels = std::mem::take(&mut self.channels);
+        Everything { tables: self.keyspace.lend_all(), channels }
+    }
+
+    /// Has commands run on what another shard owns instead of the own, or again on the own.
+    pub fn exchange(&mut self, everything: &mut Everything) {
+        self.keyspace.exchange(&mut everything.tables);
+        std::mem::swap(&mut self.channels, &mut everything.channels);
+    }
+
+    /// All is back; what was published meanwhile stands in the outbox.
+    pub fn accept_all(&mut self, everything: Everything) {
+        self.keyspace.accept_all(everything.tables);
+        self.channels = everything.channels;
+    }
+}
+
 /// All keys of one shard, with those who watch them.
-pub struct Tables {
+struct Tables {
     dbs: Vec<Table>,
     hasher: ahash::RandomState,
     watches: Option<Box<Watches>>,
@@ -106,8 +133,7 @@ impl Keyspace {
         }
     }
 
-    /// Gives all keys away. Until they are back no command may run here.
-    pub fn lend_all(&mut self) -> Tables {
+    fn lend_all(&mut self) -> Tables {
         let empty = |_| Table::with_hasher(self.hasher.clone());
         let mut tables = Tables {
             dbs: (0..self.dbs.len()).map(empty).collect(),
@@ -119,14 +145,12 @@ impl Keyspace {
         tables
     }
 
-    /// Has commands run on the given keys instead of the own ones, or again on the own ones.
-    pub fn exchange(&mut self, tables: &mut Tables) {
+    fn exchange(&mut self, tables: &mut Tables) {
         self.swap_parts(tables);
         (0..self.dbs.len()).for_each(|db| self.publish(db));
     }
 
-    /// All keys are back.
-    pub fn accept_all(&mut self, mut tables: Tables) {
+    fn accept_all(&mut self, mut tables: Tables) {
         self.exchange(&mut tables);
         (0..self.dbs.len()).for_each(|db| self.changed_all(db));
     }

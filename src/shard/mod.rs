@@ -21,7 +21,7 @@ pub use channels::{Channels, Foreign, Published};
 pub use cx::{Cx, TimedOut, Wait};
 pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
-pub use lend::{Parcel, Tables};
+pub use lend::{Everything, Parcel};
 pub use slot::{SLOTS, SlotTable, slot_of};
 pub use waited::Waited;
 

@@ -16,6 +16,7 @@ mod lists;
 mod options;
 mod pubsub;
 mod scan;
+mod scripts;
 mod server;
 mod sets;
 mod sorted_sets;

@@ -113,7 +113,7 @@ pub fn command(mode: Mode) -> BoxedStrategy<Cmd> {
     ];
     // A cursor's pages are the server's own affair: only whole iterations can be compared.
     let scans = match mode {
-        Mode::Stepwise => scan(),
+        Mode::Stepwise | Mode::Scripted => scan(),
         Mode::Pipelined => cmd("KEYS", vec![pattern()]),
     };
     prop_oneof![6 => reads, 10 => writes, 3 => whole_databases(), 2 => scans].boxed()

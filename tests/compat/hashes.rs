@@ -92,7 +92,7 @@ fn random_field() -> BoxedStrategy<Cmd> {
 pub fn reads(mode: Mode) -> BoxedStrategy<Cmd> {
     // A cursor's pages are the server's own affair: only whole walks can be compared.
     let scans = match mode {
-        Mode::Stepwise => scan(),
+        Mode::Stepwise | Mode::Scripted => scan(),
         Mode::Pipelined => cmd("HLEN", vec![key()]),
     };
     prop_oneof![

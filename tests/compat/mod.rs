@@ -108,6 +108,9 @@ differential_tests! {
     pipelined_on_one_shard: any_command, 1, Resp2, Mode::Pipelined, 3_000;
     pipelined_on_three_shards_resp2: any_command, 3, Resp2, Mode::Pipelined, 4_000;
     pipelined_on_three_shards_resp3: any_command, 3, Resp3, Mode::Pipelined, 4_000;
+    scripted_on_one_shard_resp3: any_command, 1, Resp3, Mode::Scripted, 2_000;
+    scripted_on_three_shards_resp2: any_command, 3, Resp2, Mode::Scripted, 2_000;
+    scripted_on_three_shards_resp3: any_command, 3, Resp3, Mode::Scripted, 2_000;
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn scan() -> BoxedStrategy<Cmd> {
 fn chance(mode: Mode) -> BoxedStrategy<Cmd> {
     let odd = || option(vec![count(), count()]);
     match mode {
-        Mode::Stepwise => prop_oneof![
+        Mode::Stepwise | Mode::Scripted => prop_oneof![
             3 => cmd("SPOP", vec![key()]),
             4 => cmd("SPOP", vec![key(), count()]),
             3 => cmd("SRANDMEMBER", vec![key()]),
@@ -125,7 +125,7 @@ pub fn command(mode: Mode) -> BoxedStrategy<Cmd> {
         1 => cmd("GET", vec![key()]),
     ];
     let walks = match mode {
-        Mode::Stepwise => scan(),
+        Mode::Stepwise | Mode::Scripted => scan(),
         Mode::Pipelined => cmd("SMEMBERS", vec![key()]),
     };
     prop_oneof![12 => single, 6 => several, 4 => around, 2 => walks, 4 => chance(mode)].boxed()

@@ -246,7 +246,7 @@ fn popping(mode: Mode) -> BoxedStrategy<Cmd> {
         1 => with_tail("BZMPOP", vec![timeout()], several()),
     ];
     match mode {
-        Mode::Stepwise => prop_oneof![3 => pops, 1 => blocking].boxed(),
+        Mode::Stepwise | Mode::Scripted => prop_oneof![3 => pops, 1 => blocking].boxed(),
         Mode::Pipelined => pops.boxed(),
     }
 }
@@ -349,7 +349,7 @@ pub fn command(mode: Mode) -> BoxedStrategy<Cmd> {
         1 => cmd("GET", vec![key()]),
     ];
     let others = match mode {
-        Mode::Stepwise => walking(),
+        Mode::Stepwise | Mode::Scripted => walking(),
         Mode::Pipelined => cmd("ZCARD", vec![key()]),
     };
     prop_oneof![

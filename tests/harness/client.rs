@@ -14,6 +14,8 @@ pub struct Client {
     buffer: Vec<u8>,
     /// Where the unread part of `buffer` starts.
     start: usize,
+    /// A Lua script that is sent in place of each command, and given its words.
+    pub script: Option<&'static str>,
 }
 
 /// How a connection ended, as the client saw it.
@@ -36,7 +38,7 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Client { stream, buffer: Vec::new(), start: 0 })
+        Ok(Client { stream, buffer: Vec::new(), start: 0, script: None })
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -49,7 +51,13 @@ impl Client {
 
     pub fn send(&mut self, cmd: &Cmd) -> io::Result<()> {
         let mut bytes = Vec::new();
-        cmd.encode(&mut bytes);
+        match self.script {
+            None => cmd.encode(&mut bytes),
+            Some(script) => {
+                let words = [b"EVAL", script.as_bytes(), b"0"].into_iter();
+                Cmd::new(words.chain(cmd.0.iter().map(Vec::as_slice))).encode(&mut bytes);
+            }
+        }
         self.send_raw(&bytes)
     }
 

@@ -91,7 +91,8 @@ impl Command {
         encode_words(words.iter().map(String::as_bytes), out);
     }
 
-    fn words(&self) -> Vec<String> {
+    /// The words of the command, its name first.
+    pub fn words(&self) -> Vec<String> {
         let mut words: Vec<String> = vec![self.name().into()];
         match self {
             Command::Get(key) | Command::Strlen(key) | Command::GetDel(key) => {

@@ -14,6 +14,11 @@ pub enum Request {
     Act(Action),
     /// MULTI, commands, DISCARD.
     Discard(Vec<Command>),
+    /// The commands in a Lua script, which answers as EXEC does.
+    Script {
+        commands: Vec<Command>,
+        declares_keys: bool,
+    },
 }
 
 /// An operation that waits for replies.
@@ -49,12 +54,20 @@ impl Conversation {
 
     /// Adds a request that is sent now to the bytes in `out`.
     pub fn ask(&mut self, request: Request, now: u64, out: &mut Vec<u8>) {
+        let mut script = None;
         let (action, outcome) = match request {
+            Request::Script { commands, declares_keys } => {
+                script = Some(declares_keys);
+                (Action::Block(commands), Outcome::Unknown)
+            }
             Request::Act(action) => (action, Outcome::Unknown),
             Request::Discard(commands) => (Action::Block(commands), Outcome::Discarded),
         };
         let mut queued = 0;
         match &action {
+            Action::Block(commands) if let Some(declares_keys) = script => {
+                encode_script(commands, declares_keys, out);
+            }
             Action::One(command) => command.encode(out),
             Action::Block(commands) => {
                 word("MULTI", out);
@@ -132,6 +145,31 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// The commands as one EVAL: with their keys in KEYS, as its text shows, or in ARGV, where no server
+/// can tell which are keys.
+fn encode_script(commands: &[Command], declares_keys: bool, out: &mut Vec<u8>) {
+    let (mut keys, mut arguments, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+    for command in commands {
+        let words = command.words();
+        let named: Vec<String> = command.keys().into_iter().map(key_name).collect();
+        let mut call = format!("redis.pcall('{}'", words[0]);
+        for word in &words[1..] {
+            let (list, name) = match declares_keys && named.contains(word) {
+                true => (&mut keys, "KEYS"),
+                false => (&mut arguments, "ARGV"),
+            };
+            list.push(word.clone());
+            call += &format!(",{name}[{}]", list.len());
+        }
+        calls.push(call + ")");
+    }
+    let body = format!("return {{{}}}", calls.join(","));
+    let count = keys.len().to_string();
+    let mut words = vec!["EVAL".as_bytes(), body.as_bytes(), count.as_bytes()];
+    words.extend(keys.iter().chain(&arguments).map(String::as_bytes));
+    encode_words(words.into_iter(), out);
 }
 
 fn word(word: &str, out: &mut Vec<u8>) {

@@ -89,6 +89,7 @@ fn ask(maker: &mut Maker, client: u32, now: u64, source: &mut Source) {
     let (action, outcome) = match maker.plan.pop().expect("filled") {
         Request::Act(action) => (action, Outcome::Unknown),
         Request::Discard(commands) => (Action::Block(commands), Outcome::Discarded),
+        Request::Script { commands, .. } => (Action::Block(commands), Outcome::Unknown),
     };
     let (invoked, completed, lanes) = (now, NEVER, u64::MAX);
     maker.operations.push(Operation { client, invoked, completed, action, outcome, lanes });

@@ -25,6 +25,8 @@ pub struct Mix {
     pub databases: u32,
     /// MULTI, EXEC, and at times DISCARD, with commands of all sorts inside.
     pub blocks: u32,
+    /// Lua scripts of such commands.
+    pub scripts: u32,
     /// WATCH, reads, MULTI, EXEC.
     pub watches: u32,
     /// Of 256 writes of one key, how many are APPEND.
@@ -40,6 +42,7 @@ pub const ALL: Mix = Mix {
     whole: 2,
     databases: 1,
     blocks: 8,
+    scripts: 4,
     watches: 4,
     appends: 128,
 };
@@ -215,9 +218,9 @@ impl Source {
 
     /// What a client does next: one request, or some that belong together.
     pub fn next(&mut self) -> Vec<Request> {
-        let Mix { single, split, joint, whole, databases, blocks, watches, .. } = self.mix;
+        let Mix { single, split, joint, whole, databases, blocks, scripts, watches, .. } = self.mix;
         let plain = single + split + joint + whole + databases;
-        let draw = self.random.u32(..plain + blocks + watches);
+        let draw = self.random.u32(..plain + blocks + scripts + watches);
         if draw < plain {
             let command = self.command([single, split, joint, whole, databases]);
             return vec![Request::Act(Action::One(command))];
@@ -228,6 +231,15 @@ impl Source {
                 0 => Request::Discard(commands),
                 _ => Request::Act(Action::Block(commands)),
             }];
+        }
+        if draw < plain + blocks + scripts {
+            let mut commands = self.block();
+            // A script's SELECT is forgotten when it ends.
+            commands.retain(|command| !matches!(command, Command::Select(_)));
+            return match commands.is_empty() {
+                true => self.next(),
+                false => vec![Request::Script { commands, declares_keys: self.random.bool() }],
+            };
         }
         let keys = self.some_keys(1);
         let mut requests = vec![Request::Act(Action::Watch(keys.clone()))];

@@ -56,6 +56,10 @@ impl<'a> Request<'a> {
         while at < args.len() {
             let more = args.len() - 1 - at;
             if args.is(at, "BLOCK") && more > 0 {
+                if cx.in_script {
+                    let text = b" command is not allowed with BLOCK option from scripts";
+                    return Err(CmdError::err_of(&[args.at(0), text]));
+                }
                 request.block = Some(timeout(cx, args.at(at + 1))?);
                 at += 2;
             } else if args.is(at, "COUNT") && more > 0 {

@@ -107,6 +107,19 @@ pub(super) const ROWS: &[Row] = &[
     )
     .mutable()
     .unit("seconds"),
+    int_row!(
+        Clients,
+        "busy-reply-threshold",
+        busy_reply_threshold,
+        i64::MIN,
+        i64::MAX,
+        "5000",
+        "How long a script may run before requests that need its keys get -BUSY and it can be ended \
+         with SCRIPT KILL. 0 is for ever: others wait until it is done."
+    )
+    .aliases(&["lua-time-limit"])
+    .mutable()
+    .unit("milliseconds"),
     memory_row!(
         Clients,
         "proto-max-bulk-len",

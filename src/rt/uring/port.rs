@@ -3,10 +3,12 @@
 use super::super::bell::Bells;
 use super::super::listen::Listener;
 use super::super::{Handler, Io, Socket, Token};
+use super::buffers::Buffers;
 use super::{RUNG, receive};
 use crate::clock;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types};
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// What a completion belongs to, packed into its 64 bits: kind, generation, index.
@@ -93,21 +95,45 @@ struct OpenSocket {
 
 /// The sockets of one driver and the way to its ring.
 ///
-/// A buffer in `sending` is not touched, moved in memory or freed until its send has completed.
+/// The ring goes before the buffers, which it knows. A buffer in `sending` is not touched, moved in memory or freed until its send has completed.
 pub(super) struct Port {
     pub ring: IoUring,
     slots: Vec<Slot>,
     free: Vec<u32>,
     pub listeners: Vec<Listener>,
-    bells: Bells,
+    pub bells: Bells,
+    pub buffers: Buffers,
+    pub shard: usize,
+    /// What has happened and is not worked off, oldest first.
+    pub completed: VecDeque<(u64, i32, u32)>,
     now: i64,
     turn: u32,
 }
 
 impl Port {
-    pub fn new(ring: IoUring, bells: Bells, listeners: Vec<Listener>) -> Port {
-        let now = clock::wall_ms();
-        Port { ring, slots: Vec::new(), free: Vec::new(), listeners, bells, now, turn: 0 }
+    pub fn new(
+        shard: usize,
+        ring: IoUring,
+        buffers: Buffers,
+        bells: Bells,
+        listeners: Vec<Listener>,
+    ) -> Port {
+        Port {
+            ring,
+            slots: Vec::new(),
+            free: Vec::new(),
+            listeners,
+            bells,
+            buffers,
+            shard,
+            completed: VecDeque::new(),
+            now: clock::wall_ms(),
+            turn: 0,
+        }
+    }
+
+    pub fn has_completed(&self) -> bool {
+        !self.completed.is_empty()
     }
 
     /// Reads the clock for the turn that begins.
@@ -187,7 +213,7 @@ impl Port {
     /// A receive has completed: arms it again, or reports the end, as the result says.
     pub fn receive_done(
         &mut self,
-        handler: &mut impl Handler,
+        handler: &mut (impl Handler + ?Sized),
         token: Token,
         result: i32,
         more: bool,
@@ -210,7 +236,7 @@ impl Port {
     }
 
     /// A send has completed: goes on with the rest, or gives the buffer back.
-    pub fn send_done(&mut self, handler: &mut impl Handler, token: Token, result: i32) {
+    pub fn send_done(&mut self, handler: &mut (impl Handler + ?Sized), token: Token, result: i32) {
         let Some(socket) = self.socket(token) else { return };
         let Some((buffer, sent)) = &mut socket.sending else { return };
         if result > 0 {
@@ -248,7 +274,7 @@ impl Port {
         }
     }
 
-    fn finish_detach(&mut self, handler: &mut impl Handler, token: Token) {
+    fn finish_detach(&mut self, handler: &mut (impl Handler + ?Sized), token: Token) {
         let slot = &mut self.slots[token.index as usize];
         if let Some(socket) = slot.socket.take() {
             self.free.push(token.index);
@@ -318,6 +344,14 @@ impl Io for Port {
             }
             None => self.bells[shard].ring(),
         }
+    }
+
+    fn serve_meanwhile(&mut self, handler: &mut dyn Handler) {
+        // An error shows again at the turn's own submission.
+        let _ = self.enter(None);
+        self.begin_turn();
+        self.complete_all(handler);
+        let _ = self.enter(None);
     }
 
     fn set_keepalive(&mut self, seconds: u32) {
