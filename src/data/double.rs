@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`shortest`] | few digits that read back as the same double: scores |
 //! | [`general`] | 17 significant digits, as `%.17g`: scores in ZSCAN of big sets |
+//! | [`significant`] | any number of significant digits: JSON |
 //! | [`plain`] | up to 17 decimals, never an exponent: coordinates |
 //! | [`four_decimals`] | exactly four decimals: distances |
 
@@ -110,18 +111,23 @@ fn write_digits(text: &mut Text, digits: &[u8], exponent: i32) {
 
 /// As `%.17g` writes it: 17 significant digits without zeros at their end.
 pub fn general(value: f64) -> Text {
-    const PRECISION: i32 = 17;
+    significant(value, 17)
+}
+
+/// As `%.<precision>g` writes it: so many significant digits, at least 1, without zeros at their end.
+pub fn significant(value: f64, precision: u8) -> Text {
+    let precision = i32::from(precision);
     if !value.is_finite() || value == 0.0 {
         return shortest(value);
     }
-    let scientific = format!("{:.*e}", PRECISION as usize - 1, value.abs());
+    let scientific = format!("{:.*e}", precision as usize - 1, value.abs());
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let digits: SmallVec<[u8; 20]> = mantissa.bytes().filter(|b| *b != b'.').collect();
     let end = digits.iter().rposition(|d| *d != b'0').map_or(1, |last| last + 1);
     let digits = &digits[..end];
     let mut text = Text::of(if value < 0.0 { "-" } else { "" });
-    if !(-4..PRECISION).contains(&exponent) {
+    if !(-4..precision).contains(&exponent) {
         text.push(&digits[..1]);
         if digits.len() > 1 {
             text.push(b".");

@@ -20,6 +20,9 @@
 //! - The host is reachable only while [`Machine::with_host`] runs, which borrows it and the machine.
 //! - No bytecode: [`Lua::load`] refuses it.
 
+// Every block here stands on the invariants above; only what needs more says so.
+#![allow(clippy::undocumented_unsafe_blocks)]
+
 use super::host::{Host, Tick};
 use super::state::State;
 use mlua_sys as ffi;
@@ -42,6 +45,8 @@ pub enum Raise {
     Value,
     /// An argument is not as it must be.
     Argument(c_int, &'static CStr),
+    /// The same; the text is on top of the stack.
+    ArgumentText(c_int),
     /// An argument is not of this type.
     Type(c_int, &'static CStr),
 }
@@ -114,7 +119,6 @@ impl Lua {
 
     /// How many values are on the stack.
     pub fn top(self) -> c_int {
-        // SAFETY: as the module says; so for all calls below that have no note of their own.
         unsafe { ffi::lua_gettop(self.raw()) }
     }
 
@@ -186,6 +190,16 @@ impl Lua {
     pub fn push_bytes(self, bytes: &[u8]) {
         // SAFETY: Lua copies the bytes.
         unsafe { ffi::lua_pushlstring_(self.raw(), bytes.as_ptr().cast(), bytes.len()) }
+    }
+
+    /// Pushes a value that is nothing else, for `null` in tables.
+    pub fn push_null(self) {
+        unsafe { ffi::lua_pushlightuserdata(self.raw(), ptr::null_mut()) }
+    }
+
+    pub fn is_null(self, index: c_int) -> bool {
+        self.kind(index) == Kind::LightUserdata
+            && unsafe { ffi::lua_touserdata(self.raw(), index).is_null() }
     }
 
     pub fn push_function(self, function: Function) {
@@ -267,6 +281,14 @@ impl Lua {
     /// The argument at `index`, which must be a number, without its fraction.
     pub fn check_int(self, index: c_int) -> Result<i64, Raise> {
         self.check_number(index).map(truncate)
+    }
+
+    /// The argument at `index`, as [`Lua::check_int`], or another number when it is not there.
+    pub fn optional_int(self, index: c_int, other: i64) -> Result<i64, Raise> {
+        match self.kind(index) {
+            Kind::Nothing | Kind::Nil => Ok(other),
+            _ => self.check_int(index),
+        }
     }
 
     /// The argument at `index`, which must be a string or a number.
@@ -416,6 +438,12 @@ impl Lua {
         Raise::Value
     }
 
+    /// An argument is not as it must be, for this reason.
+    pub fn argument_error(self, index: c_int, reason: &str) -> Raise {
+        self.push_bytes(reason.as_bytes());
+        Raise::ArgumentText(index)
+    }
+
     /// Runs the function that makes one of Lua's own libraries.
     pub fn open(self, library: Library) {
         let function: unsafe extern "C-unwind" fn(*mut ffi::lua_State) -> c_int = match library {
@@ -489,6 +517,10 @@ unsafe fn fail(lua: *mut ffi::lua_State, raise: Raise) -> c_int {
         match raise {
             Raise::Value => ffi::lua_error(lua),
             Raise::Argument(index, text) => ffi::luaL_argerror(lua, index, text.as_ptr()),
+            Raise::ArgumentText(index) => {
+                let text = ffi::lua_tolstring(lua, -1, ptr::null_mut());
+                ffi::luaL_argerror(lua, index, text)
+            }
             Raise::Type(index, name) => ffi::luaL_typerror(lua, index, name.as_ptr()),
         }
     }

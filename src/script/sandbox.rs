@@ -409,9 +409,9 @@ fn collect_garbage(lua: Lua) -> Result<c_int, Raise> {
         // Their settings, in percent.
         b"setpause" | b"setstepmul" => lua.push_number(200.0),
         _ => {
-            let start = b"bad argument #1 to 'collectgarbage' (invalid option '";
-            let text = [start, reply::until_nul(option), b"')"].concat();
-            return Err(lua.error(&text));
+            let option = String::from_utf8_lossy(reply::until_nul(option));
+            let reason = format!("invalid option '{option}'");
+            return Err(lua.argument_error(1, &reason));
         }
     }
     Ok(1)

@@ -1,6 +1,7 @@
 //! What the functions of one interpreter share, beside Lua's own values.
 
 use super::libraries::Registration;
+use super::libs::JsonConfig;
 use super::lua::{HostCell, Ref};
 use super::random::Random;
 use crate::resp::Protocol;
@@ -16,6 +17,7 @@ pub struct State {
     /// Why the running script must end, once it must.
     pub ending: Cell<Option<&'static str>>,
     pub random: Cell<Random>,
+    pub json: Cell<JsonConfig>,
     /// Room for the reply to a command.
     pub reply: Cell<Vec<u8>>,
     /// Tables that scripts cannot change, in the order of their addresses, and what is in them.

@@ -9,9 +9,9 @@ fn globals_are_few_and_fixed() {
                 return table.concat(t, ' ')";
     assert_eq!(
         bench.text(body),
-        "ARGV KEYS _G _VERSION assert collectgarbage coroutine error gcinfo \
+        "ARGV KEYS _G _VERSION assert bit cjson cmsgpack collectgarbage coroutine error gcinfo \
          getfenv getmetatable ipairs load loadstring math next os pairs pcall rawequal rawget rawset \
-         redis select server setfenv setmetatable string table tonumber tostring type unpack \
+         redis select server setfenv setmetatable string struct table tonumber tostring type unpack \
          xpcall"
     );
     for (body, name) in [
