@@ -7,7 +7,7 @@ use super::value::{integer, read_string};
 use crate::data::number::parse_i64;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::{Cx, Settings};
+use crate::shard::{Class, Cx, Settings};
 use smallvec::SmallVec;
 
 pub const COMMANDS: &[Command] = &[
@@ -226,6 +226,7 @@ fn change(cx: &mut Cx, key: &[u8], operations: &[Operation], last: usize) -> Res
         changes += u64::from(run(*operation, bytes, grown, &mut cx.out));
     }
     if changes > 0 {
+        cx.keys.notify(Class::String, "setbit", key);
         cx.keys.changed(changes);
     }
     Ok(())

@@ -2,10 +2,11 @@
 
 use super::spec::*;
 use super::value::{integer, read_string, resolve_range, string_of};
+use crate::data::Entry;
 use crate::data::number::parse_i64;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::{Cx, Keys, Settings};
+use crate::shard::{Class, Cx, Keys, Settings};
 
 const WRITE_OOM: Flags = WRITE.with(DENYOOM);
 
@@ -88,6 +89,7 @@ fn setbit(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let was = *byte & mask != 0;
     *byte = if on { *byte | mask } else { *byte & !mask };
     if grown || was != on {
+        cx.keys.notify(Class::String, "setbit", args.at(1));
         cx.keys.changed(1);
     }
     cx.out.int(i64::from(was));
@@ -242,8 +244,9 @@ fn bitop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let target = args.at(2);
     if len > 0 {
         store(cx, target, result);
+        cx.keys.notify(Class::String, "set", target);
         cx.keys.changed(1);
-    } else if cx.keys.remove(target) {
+    } else if cx.keys.delete(target) {
         cx.keys.changed(1);
     }
     cx.out.int(len as i64);
@@ -272,7 +275,7 @@ fn combine(operation: BitOp, result: &mut Vec<u8>, bytes: &[u8]) {
 fn store(cx: &mut Cx, key: &[u8], bytes: Vec<u8>) {
     /// Longer ones are moved rather than copied to where short values live.
     const COPY_MAX: usize = 512;
-    cx.keys.remove(key);
+    cx.keys.insert(Entry::string(key, b"", None));
     let (entry, _) = cx.keys.get_or_make(key);
     match bytes.len() {
         ..=COPY_MAX => entry.grow(bytes.len()).copy_from_slice(&bytes),

@@ -7,7 +7,7 @@ use crate::data::Entry;
 use crate::data::number::parse_i64;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 
 const FLAGS: Flags = WRITE.with(DENYOOM).with(FAST);
 const KEY: &[KeySpec] = &[KeySpec::one(1, RW_ACCESS_UPDATE)];
@@ -86,6 +86,7 @@ fn add(cx: &mut Cx, key: &[u8], increment: i64) -> Result<(), CmdError> {
             value
         }
     };
+    cx.keys.notify(Class::String, "incrby", key);
     cx.keys.changed(1);
     cx.out.int(value);
     Ok(())
@@ -107,6 +108,7 @@ fn incrbyfloat(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(entry) => entry.set_bytes(sum.as_bytes()),
         None => cx.keys.insert(Entry::bytes(key, sum.as_bytes(), None)),
     }
+    cx.keys.notify(Class::String, "incrbyfloat", key);
     cx.keys.changed(1);
     cx.out.bulk(sum.as_bytes());
     Ok(())

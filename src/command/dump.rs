@@ -8,7 +8,7 @@ use crate::error::CmdError;
 use crate::rdb::dump;
 use crate::rdb::load::{Limits, Value};
 use crate::resp::Args;
-use crate::shard::{Access, Cx};
+use crate::shard::{Access, Class, Cx};
 
 pub const COMMANDS: &[Command] = &[
     shard("dump", 2, READONLY, &[KeySpec::one(1, RO_ACCESS)], dump_value)
@@ -146,6 +146,7 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let access = cx.settings.access;
     entry.set_access(options.access(access, now).unwrap_or_else(|| access.fresh(now)));
     cx.keys.adopt(entry);
+    cx.keys.notify(Class::Generic, "restore", key);
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())
@@ -153,7 +154,7 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// What was to be restored has expired.
 fn replace_by_nothing(cx: &mut Cx, key: &[u8]) -> Result<(), CmdError> {
-    let removed = cx.keys.remove(key);
+    let removed = cx.keys.delete(key);
     cx.keys.changed(u64::from(removed));
     cx.out.ok();
     Ok(())

@@ -33,11 +33,10 @@ pub fn execute(
     out: &mut Vec<u8>,
 ) -> Option<Wait> {
     let start = out.len();
-    let Shard { keyspace, channels, settings, random, stats, .. } = shard;
+    let Shard { keyspace, settings, random, stats, .. } = shard;
     let counters = &stats.per_command[id.0 as usize];
     let mut cx = Cx {
         keys: keyspace.keys(caller.db as usize, now, caller.touch),
-        channels,
         out: Encoder::new(out, caller.protocol),
         settings,
         random,

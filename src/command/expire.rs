@@ -4,7 +4,7 @@ use super::number::integer;
 use super::spec::*;
 use crate::error::{CmdError, shown};
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 
 pub const COMMANDS: &[Command] = &[
     expire_row("expire", expire).doc(
@@ -157,8 +157,12 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
     let done = match cx.keys.get_mut(key).map(|entry| entry.expire_at()) {
         None => false,
         Some(current) if !condition.holds(current, at) => false,
-        Some(_) if at <= cx.now() => cx.keys.remove(key),
-        Some(_) => cx.keys.set_expire(key, Some(at)),
+        Some(_) if at <= cx.now() => cx.keys.delete(key),
+        Some(_) => {
+            cx.keys.set_expire(key, Some(at));
+            cx.keys.notify(Class::Generic, "expire", key);
+            true
+        }
     };
     cx.keys.changed(u64::from(done));
     cx.out.int(i64::from(done));
@@ -203,6 +207,9 @@ fn persist(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let key = args.at(1);
     let mortal = cx.keys.get_mut(key).is_some_and(|entry| entry.expire_at().is_some());
     let done = mortal && cx.keys.set_expire(key, None);
+    if done {
+        cx.keys.notify(Class::Generic, "persist", key);
+    }
     cx.keys.changed(u64::from(done));
     cx.out.int(i64::from(done));
     Ok(())

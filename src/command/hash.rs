@@ -21,7 +21,7 @@ use crate::data::number::parse_i64;
 use crate::data::{Entry, Object, ValueRef};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::{Cx, Keys};
+use crate::shard::{Class, Cx, Keys};
 
 const SETS: Flags = WRITE.with(DENYOOM).with(FAST);
 const FAST_WRITE: Flags = WRITE.with(FAST);
@@ -249,27 +249,45 @@ fn read<'k>(keys: &'k mut Keys, key: &[u8]) -> Result<Option<&'k Hash>, CmdError
     }
 }
 
-/// Has `change` work on the hash at `key`, on an empty one when there is none, and keeps what is
-/// left if that is not empty.
+const HSET: Events = &["hset"];
+const HDEL: Events = &["hdel"];
+const HEXPIRED: Events = &["hexpired"];
+
+/// The events of a change to a hash.
+type Events = &'static [&'static str];
+
+/// The event if there was a change.
+fn event_if(changed: bool, event: Events) -> Events {
+    if changed { event } else { &[] }
+}
+
+/// Has `change` work on the hash at `key`, on an empty one when there is none, tells of the events
+/// that it names, and keeps what is left if that is not empty.
 fn edit<R>(
     keys: &mut Keys,
     key: &[u8],
-    change: impl FnOnce(&mut Hash) -> Result<R, CmdError>,
+    change: impl FnOnce(&mut Hash) -> Result<(R, Events), CmdError>,
 ) -> Result<R, CmdError> {
+    let tell = |keys: &mut Keys, events: Events| {
+        events.iter().for_each(|event| keys.notify(Class::Hash, event, key));
+    };
     let Some(entry) = keys.get_mut(key) else {
         let mut hash = Hash::new();
-        let result = change(&mut hash)?;
+        let (result, events) = change(&mut hash)?;
         if !hash.is_empty() {
             keys.insert(Entry::object(key, Box::new(Object::Hash(hash)), None));
+            tell(keys, events);
         }
         return Ok(result);
     };
     let Some(Object::Hash(hash)) = entry.object_mut() else { return Err(CmdError::WRONG_TYPE) };
     let had_expiries = hash.has_expiries();
-    let result = change(hash)?;
-    if hash.is_empty() {
-        keys.remove(key);
-    } else if hash.has_expiries() != had_expiries {
+    let (result, events) = change(hash)?;
+    let (is_empty, has_expiries) = (hash.is_empty(), hash.has_expiries());
+    tell(keys, events);
+    if is_empty {
+        keys.delete(key);
+    } else if has_expiries != had_expiries {
         keys.note_parts(key);
     }
     Ok(result)
@@ -316,7 +334,7 @@ fn set_pairs(cx: &mut Cx, args: Args) -> Result<i64, CmdError> {
     }
     let (limits, now, pairs) = (limits(cx), cx.now(), args.len() / 2 - 1);
     let added = edit(&mut cx.keys, args.at(1), |hash| {
-        Ok(set_all(hash, args.from(2), Lifetime::Endless, limits, now))
+        Ok((set_all(hash, args.from(2), Lifetime::Endless, limits, now), HSET))
     })?;
     cx.keys.changed(pairs as u64);
     Ok(added)
@@ -346,7 +364,7 @@ fn hsetnx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             hash.expect(1, 0, limits);
             hash.set(field, FieldValue::of(args.at(3)), Lifetime::Endless, limits, now);
         }
-        Ok(absent)
+        Ok((absent, event_if(absent, HSET)))
     })?;
     cx.keys.changed(u64::from(done));
     cx.out.int(i64::from(done));
@@ -434,7 +452,8 @@ fn hexists(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn hdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now = cx.now();
     let gone = edit(&mut cx.keys, args.at(1), |hash| {
-        Ok(args.from(2).iter().filter(|field| hash.remove(field, now)).count())
+        let gone = args.from(2).iter().filter(|field| hash.remove(field, now)).count();
+        Ok((gone, event_if(gone > 0, HDEL)))
     })?;
     cx.keys.changed(gone as u64);
     cx.out.int(gone as i64);
@@ -454,7 +473,7 @@ fn hincrby(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         };
         let value = old.checked_add(increment).ok_or(CmdError::OVERFLOW)?;
         hash.set(field, FieldValue::Int(value), Lifetime::AsBefore, limits, now);
-        Ok(value)
+        Ok((value, &["hincrby"]))
     })?;
     cx.keys.changed(1);
     cx.out.int(value);
@@ -480,7 +499,7 @@ fn hincrbyfloat(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         let text = sum.to_text();
         let value = FieldValue::of(text.as_bytes());
         hash.set(field, value, Lifetime::AsBefore, limits, now);
-        Ok(text)
+        Ok((text, &["hincrbyfloat"]))
     })?;
     cx.keys.changed(1);
     cx.out.bulk(text.as_bytes());

@@ -8,7 +8,7 @@ use crate::data::hyperloglog::{self as hll, Corrupt, Form, Histogram, REGISTERS}
 use crate::data::{Entry, ValueRef};
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 
 const WRITE_OOM: Flags = WRITE.with(DENYOOM);
 const RW_ACCESS: &[&str] = &["RW", "access"];
@@ -143,6 +143,9 @@ fn pfadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     cx.keys.changed(updated);
     result?;
+    if updated > 0 {
+        cx.keys.notify(Class::String, "pfadd", key);
+    }
     cx.out.int(i64::from(updated > 0));
     Ok(())
 }
@@ -205,6 +208,7 @@ fn pfmerge(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(entry) => put(entry, &bytes),
         None => cx.keys.insert(new_entry(key, &bytes)),
     }
+    cx.keys.notify(Class::String, "pfadd", key);
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())

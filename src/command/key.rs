@@ -4,7 +4,7 @@ use super::number::db_index;
 use super::spec::*;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::{Cx, Keys};
+use crate::shard::{Class, Cx, Keys};
 
 const MULTI_SHARD_SUM: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
 const ALL_KEYS: i32 = -1;
@@ -125,7 +125,7 @@ fn count_keys(cx: &mut Cx, args: Args, is: impl Fn(&mut Keys, &[u8]) -> bool) ->
 }
 
 fn del(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let removed = count_keys(cx, args, |keys, key| keys.remove(key));
+    let removed = count_keys(cx, args, |keys, key| keys.delete(key));
     cx.keys.changed(removed as u64);
     cx.out.int(removed as i64);
     Ok(())
@@ -173,6 +173,8 @@ fn rename_unless(cx: &mut Cx, args: Args, nx: bool) -> Result<bool, CmdError> {
     }
     let entry = cx.keys.take(from).ok_or(CmdError::NO_SUCH_KEY)?;
     cx.keys.adopt(entry.with_key(to));
+    cx.keys.notify(Class::Generic, "rename_from", from);
+    cx.keys.notify(Class::Generic, "rename_to", to);
     cx.keys.changed(1);
     Ok(true)
 }
@@ -208,7 +210,8 @@ fn copy(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         cx.out.int(0);
         return Ok(());
     }
-    there.insert(duplicate);
+    there.insert_anew(duplicate);
+    there.notify(Class::Generic, "copy_to", to);
     cx.keys.changed(1);
     cx.out.int(1);
     Ok(())
@@ -221,11 +224,12 @@ fn relocate(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if target == cx.keys.db_index() {
         return Err(SAME_OBJECT);
     }
-    let free = !cx.keys.in_db(target).contains(key);
-    match cx.keys.get_mut(key).is_some() && free {
+    match cx.keys.get_mut(key).is_some() && !cx.keys.in_db(target).contains(key) {
         true => {
             if let Some(entry) = cx.keys.take(key) {
                 cx.keys.in_db(target).adopt(entry);
+                cx.keys.notify(Class::Generic, "move_from", key);
+                cx.keys.in_db(target).notify(Class::Generic, "move_to", key);
             }
             cx.keys.changed(1);
             cx.out.int(1);

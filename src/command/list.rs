@@ -14,12 +14,12 @@ mod inner;
 
 use super::spec::*;
 use super::undo;
-use crate::data::list::{Limit, List};
+use crate::data::list::{End, Limit, List};
 use crate::data::packed::Element;
 use crate::data::{Entry, Object, ValueRef};
 use crate::error::CmdError;
 use crate::resp::Encoder;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 use blocking::{blmove, blmpop, blpop, brpop, brpoplpush};
 use ends::{llen, lmove, lmpop, lpop, lpush, lpushx, rpop, rpoplpush, rpush, rpushx};
 use inner::{lindex, linsert, lpos, lrange, lrem, lset, ltrim};
@@ -244,10 +244,25 @@ pub fn store_list(cx: &mut Cx, key: &[u8], list: List) {
     cx.keys.insert(Entry::object(key, Box::new(Object::List(list)), None));
 }
 
-/// Counts the changes to the list at `key`, which goes when it is empty.
-fn list_changed(cx: &mut Cx, key: &[u8], is_empty: bool, changes: usize) {
+fn push_event(end: End) -> &'static str {
+    match end {
+        End::Front => "lpush",
+        End::Back => "rpush",
+    }
+}
+
+fn pop_event(end: End) -> &'static str {
+    match end {
+        End::Front => "lpop",
+        End::Back => "rpop",
+    }
+}
+
+/// Tells of the changes to the list at `key` and counts them; it goes when it is empty.
+fn list_changed(cx: &mut Cx, key: &[u8], event: &'static str, (is_empty, changes): (bool, usize)) {
+    cx.keys.notify(Class::List, event, key);
     if is_empty {
-        cx.keys.remove(key);
+        cx.keys.delete(key);
     }
     cx.keys.changed(changes as u64);
 }

@@ -113,7 +113,7 @@ fn memory_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 }
 
 fn encoding(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    match cx.keys.inspect(args.at(2)) {
+    match cx.keys.inspect_quietly(args.at(2)) {
         Some(entry) => cx.out.bulk(entry.encoding().name().as_bytes()),
         None => cx.out.null(),
     }
@@ -122,7 +122,7 @@ fn encoding(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn freq(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (now, access) = (cx.now(), cx.settings.access);
-    match cx.keys.inspect(args.at(2)) {
+    match cx.keys.inspect_quietly(args.at(2)) {
         None => cx.out.null(),
         Some(_) if access == Access::Lru => {
             return Err(CmdError::fixed(
@@ -138,7 +138,7 @@ fn freq(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn idletime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (now, access) = (cx.now(), cx.settings.access);
-    match cx.keys.inspect(args.at(2)) {
+    match cx.keys.inspect_quietly(args.at(2)) {
         None => cx.out.null(),
         Some(_) if access != Access::Lru => {
             return Err(CmdError::fixed(
@@ -153,7 +153,7 @@ fn idletime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 fn refcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    match cx.keys.inspect(args.at(2)) {
+    match cx.keys.inspect_quietly(args.at(2)) {
         Some(entry) => cx.out.int(references(entry)),
         None => cx.out.null(),
     }

@@ -260,13 +260,13 @@ pub fn write_message(
 }
 
 fn publish(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let clients = cx.channels.publish(args.at(1), args.at(2), false);
+    let clients = cx.channels().publish(args.at(1), args.at(2), false);
     cx.out.int(clients as i64);
     Ok(())
 }
 
 fn spublish(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let clients = cx.channels.publish(args.at(1), args.at(2), true);
+    let clients = cx.channels().publish(args.at(1), args.at(2), true);
     cx.out.int(clients as i64);
     Ok(())
 }
@@ -288,9 +288,10 @@ fn write_names(cx: &mut Cx, args: Args, sharded: bool) -> Result<(), CmdError> {
         ]));
     }
     let wanted = |name: &&[u8]| args.get(2).is_none_or(|pattern| glob::matches(pattern, name));
-    let names: Vec<&[u8]> = cx.channels.names(sharded).filter(wanted).collect();
-    cx.out.array(names.len());
-    names.into_iter().for_each(|name| cx.out.bulk(name));
+    let Cx { keys, out, .. } = cx;
+    let names: Vec<&[u8]> = keys.channels().names(sharded).filter(wanted).collect();
+    out.array(names.len());
+    names.into_iter().for_each(|name| out.bulk(name));
     Ok(())
 }
 
@@ -311,7 +312,8 @@ fn write_counts(cx: &mut Cx, args: Args, sharded: bool) {
 
 fn write_count(cx: &mut Cx, channel: &[u8], sharded: bool) {
     cx.out.bulk(channel);
-    cx.out.int(cx.channels.subscribers(channel, sharded) as i64);
+    let clients = cx.channels().subscribers(channel, sharded);
+    cx.out.int(clients as i64);
 }
 
 /// One channel's two elements of the reply.
@@ -332,7 +334,7 @@ fn flat_pairs(parts: &[&[u8]], out: &mut Encoder, _: &mut fastrand::Rng) {
 
 /// Every shard knows all patterns.
 fn numpat(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    let [_, _, patterns] = cx.channels.counts();
+    let [_, _, patterns] = cx.channels().counts();
     cx.out.int(patterns as i64);
     Ok(())
 }

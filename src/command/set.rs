@@ -12,7 +12,7 @@ use crate::data::set::{Limits, Set};
 use crate::data::{Entry, Object, ValueRef};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 
 const WRITE_OOM: Flags = WRITE.with(DENYOOM);
 const READ_FAST: Flags = READONLY.with(FAST);
@@ -224,6 +224,9 @@ fn sadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             added
         }
     };
+    if added > 0 {
+        cx.keys.notify(Class::Set, "sadd", key);
+    }
     cx.keys.changed(added as u64);
     cx.out.int(added as i64);
     Ok(())
@@ -231,16 +234,22 @@ fn sadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn srem(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let key = args.at(1);
-    let mut removed = 0;
+    let (mut removed, mut empty) = (0, false);
     if let Some(entry) = cx.keys.get_mut(key) {
         let set = set_mut(entry)?;
         for member in args.from(2).iter() {
             removed += u64::from(set.remove(member));
             if set.is_empty() {
-                cx.keys.remove(key);
+                empty = true;
                 break;
             }
         }
+    }
+    if removed > 0 {
+        cx.keys.notify(Class::Set, "srem", key);
+    }
+    if empty {
+        cx.keys.delete(key);
     }
     cx.keys.changed(removed);
     cx.out.int(removed as i64);
@@ -262,8 +271,10 @@ fn smove(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         cx.out.int(i64::from(found));
         return Ok(());
     }
-    if set.is_empty() {
-        cx.keys.remove(from);
+    let is_empty = set.is_empty();
+    cx.keys.notify(Class::Set, "srem", from);
+    if is_empty {
+        cx.keys.delete(from);
     }
     let limits = limits(cx);
     match there {
@@ -277,6 +288,9 @@ fn smove(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             set_mut(entry)?.add(member, &limits);
         }
         Some(true) => {}
+    }
+    if there != Some(true) {
+        cx.keys.notify(Class::Set, "sadd", to);
     }
     cx.keys.changed(1 + u64::from(there != Some(true)));
     cx.out.int(1);

@@ -25,7 +25,7 @@ use crate::data::sorted_set::Direction;
 use crate::data::{Object, ValueRef};
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::{Cx, Keys};
+use crate::shard::{Class, Cx, Keys};
 use options::Options;
 use pattern::{Pattern, score_of};
 use std::cmp::Ordering;
@@ -339,8 +339,9 @@ fn store(
     if count > 0 {
         let list = List::of(wanted.map(|at| Element::new(rows.text(at))), limit);
         store_list(cx, target, list);
+        cx.keys.notify(Class::List, "sortstore", target);
         cx.keys.changed(count as u64);
-    } else if cx.keys.remove(target) {
+    } else if cx.keys.delete(target) {
         cx.keys.changed(1);
     }
     cx.out.int(count as i64);

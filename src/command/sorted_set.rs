@@ -24,7 +24,7 @@ use crate::data::sorted_set::{Element, Limits, SortedSet};
 use crate::data::{Entry, Object, ValueRef, double};
 use crate::error::CmdError;
 use crate::resp::{Encoder, Protocol};
-use crate::shard::{Cx, Keys, Settings};
+use crate::shard::{Class, Cx, Keys, Settings};
 use combine::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
 use pop::{bzmpop, bzpopmax, bzpopmin, zmpop, zpopmax, zpopmin};
 use random::zrandmember;
@@ -483,11 +483,12 @@ pub(super) fn new_entry(key: &[u8], set: SortedSet) -> Entry {
 }
 
 /// Puts a set in the place of what is at `key`; an empty one takes it away.
-pub(super) fn store(cx: &mut Cx, key: &[u8], set: SortedSet) {
+pub(super) fn store(cx: &mut Cx, key: &[u8], set: SortedSet, event: &'static str) {
     let changed = if set.is_empty() {
-        cx.keys.remove(key)
+        cx.keys.delete(key)
     } else {
         cx.keys.insert(new_entry(key, set));
+        cx.keys.notify(Class::SortedSet, event, key);
         true
     };
     cx.keys.changed(u64::from(changed));

@@ -8,7 +8,7 @@ use super::value::*;
 use crate::data::Entry;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::{Cx, Expiry};
+use crate::shard::{Class, Cx, Expiry};
 
 /// For keys that are written only if the arguments say so.
 pub const RW_ACCESS_UPDATE_VARIABLE: &[&str] = &["RW", "access", "update", "variable_flags"];
@@ -183,10 +183,20 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if args.len() > 3 {
         return set_with_options(cx, args);
     }
-    cx.keys.set_string(args.at(1), args.at(2), Expiry::Clear);
+    put(cx, args.at(1), args.at(2), Expiry::Clear);
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())
+}
+
+/// Puts a string at a key and says so.
+#[inline]
+fn put(cx: &mut Cx, key: &[u8], value: &[u8], expiry: Expiry) {
+    cx.keys.set_string(key, value, expiry);
+    cx.keys.notify(Class::String, "set", key);
+    if matches!(expiry, Expiry::At(_)) {
+        cx.keys.notify(Class::Generic, "expire", key);
+    }
 }
 
 /// The options of SET and GETEX.
@@ -278,7 +288,7 @@ fn set_with_options(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
         return Ok(());
     }
-    cx.keys.set_string(key, value, expiry);
+    put(cx, key, value, expiry);
     cx.keys.changed(1);
     if !options.get {
         cx.out.ok();
@@ -289,7 +299,7 @@ fn set_with_options(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn setnx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let exists = cx.keys.contains(args.at(1));
     if !exists {
-        cx.keys.set_string(args.at(1), args.at(2), Expiry::Clear);
+        put(cx, args.at(1), args.at(2), Expiry::Clear);
         cx.keys.changed(1);
     }
     cx.out.int(i64::from(!exists));
@@ -306,7 +316,7 @@ fn psetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn set_for(cx: &mut Cx, args: Args, term: Term) -> Result<(), CmdError> {
     let deadline = term.deadline(args.at(2), cx)?;
-    cx.keys.set_string(args.at(1), args.at(3), Expiry::At(deadline));
+    put(cx, args.at(1), args.at(3), Expiry::At(deadline));
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())
@@ -322,14 +332,16 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some((term, amount)) => {
             let deadline = term.deadline(amount, cx)?;
             if term.is_absolute() && deadline <= cx.now() {
-                cx.keys.remove(key);
+                cx.keys.delete(key);
             } else {
                 cx.keys.set_expire(key, Some(deadline));
+                cx.keys.notify(Class::Generic, "expire", key);
             }
             cx.keys.changed(1);
         }
         None if options.persist && expires(cx, key) => {
             cx.keys.set_expire(key, None);
+            cx.keys.notify(Class::Generic, "persist", key);
             cx.keys.changed(1);
         }
         None => {}
@@ -343,7 +355,7 @@ fn expires(cx: &mut Cx, key: &[u8]) -> bool {
 
 fn getdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if reply_value(cx, args.at(1))? {
-        cx.keys.remove(args.at(1));
+        cx.keys.delete(args.at(1));
         cx.keys.changed(1);
     }
     Ok(())
@@ -351,7 +363,7 @@ fn getdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn getset(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     reply_value(cx, args.at(1))?;
-    cx.keys.set_string(args.at(1), args.at(2), Expiry::Clear);
+    put(cx, args.at(1), args.at(2), Expiry::Clear);
     cx.keys.changed(1);
     Ok(())
 }
@@ -408,7 +420,7 @@ fn set_pairs(cx: &mut Cx, args: Args) {
     let pairs = args.from(1);
     for (n, at) in (0..pairs.len()).step_by(2).enumerate() {
         cx.keys.look_ahead(&pairs, n, 2);
-        cx.keys.set_string(pairs.at(at), pairs.at(at + 1), Expiry::Clear);
+        put(cx, pairs.at(at), pairs.at(at + 1), Expiry::Clear);
     }
     cx.keys.changed((args.len() / 2) as u64);
 }
@@ -429,6 +441,7 @@ fn append(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             entry.append(tail)
         }
     };
+    cx.keys.notify(Class::String, "append", key);
     cx.keys.changed(1);
     cx.out.int(len as i64);
     Ok(())
@@ -478,6 +491,7 @@ fn setrange(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             overwrite(cx.keys.get_or_make(key).0, offset, value)
         }
     };
+    cx.keys.notify(Class::String, "setrange", key);
     cx.keys.changed(1);
     cx.out.int(len as i64);
     Ok(())

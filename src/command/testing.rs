@@ -1,7 +1,7 @@
 //! A shard or a client, and a registry, for the unit tests of command families.
 
 use super::{Caller, Control, Env, Registry, Run, SessionCx, execute, execute_session};
-use crate::config::{self, Config, Invocation};
+use crate::config::{self, Config, EventClasses, Invocation};
 use crate::metrics::ShardStats;
 use crate::resp::{Args, Encoder, Protocol, Span};
 use crate::session::{Peer, Session};
@@ -26,6 +26,7 @@ impl Bench {
             access: Access::Lru,
             expire_effort: 1,
             lazy_flush: false,
+            events: EventClasses::default(),
             encodings: Encodings::default(),
         };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));

@@ -441,7 +441,6 @@ mod tests {
             ("daemonize yes", "into the background"),
             ("appendonly yes", "append-only file isn't supported"),
             ("supervised systemd", "use supervised no"),
-            ("notify-keyspace-events KEA", "keyspace events"),
             ("user default off", "access control lists"),
             ("aclfile /etc/users.acl", "access control lists"),
         ] {

@@ -20,6 +20,7 @@
 
 mod args;
 mod change;
+mod events;
 mod file;
 mod include;
 mod options;
@@ -35,6 +36,7 @@ use std::{ops::Deref, path::PathBuf};
 
 pub use args::{Invocation, command, parse};
 pub use change::{Change, CmdErrorText};
+pub use events::{EventClass, EventClasses};
 pub use file::{Place, Warning, split_args};
 pub use options::{find, rows};
 pub use render::default_conf;

@@ -3,6 +3,7 @@
 //! Nothing outside this module's parent writes them: a value changes only through its row in
 //! the option table, which is what keeps CONFIG GET, the file and the server's behaviour one.
 
+use super::events::EventClasses;
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 /// Declares an option's fixed set of words as an enum that knows them, in the order in which
@@ -161,8 +162,7 @@ pub struct Values {
     // Persistence and events
     pub save: Vec<SaveRule>,
     pub appendonly: bool,
-    /// Event classes; empty is off.
-    pub notify_keyspace_events: String,
+    pub notify_keyspace_events: EventClasses,
 }
 
 impl Values {

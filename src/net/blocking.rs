@@ -280,7 +280,7 @@ impl Worker {
     #[inline]
     pub(super) fn has_ready(&self) -> bool {
         let waited = self.shard.keyspace.waited.as_ref();
-        self.shard.channels.has_mail() || waited.is_some_and(|waited| waited.has_ready())
+        self.shard.keyspace.channels.has_mail() || waited.is_some_and(|waited| waited.has_ready())
     }
 
     /// Serves those who wait for keys that have become ready. To be called after a whole command,
@@ -297,6 +297,8 @@ impl Worker {
                 false => self.serve_key(db, key),
             }
         }
+        // What it did to the keys of those who were served.
+        self.send_published();
     }
 
     /// Keys that were held are free, or a shard has done with a client: those that were ready are so again.

@@ -275,7 +275,8 @@ impl Worker {
             false => loan.hold = self.line.intents.hold(loan.intents.clone(), None),
         }
         for channel in &mut loan.channels {
-            channel.clients = self.shard.channels.receivers(&channel.name, channel.sharded);
+            channel.clients =
+                self.shard.keyspace.channels.receivers(&channel.name, channel.sharded);
         }
         let now = self.now;
         let keyspace = &mut self.shard.keyspace;
@@ -403,13 +404,12 @@ impl Worker {
     /// Puts what was borrowed among the own keys, to run commands and for no longer: nobody else
     /// must see it there.
     pub(super) fn unpack(&mut self, loans: &mut [Box<Loan>]) {
-        for loan in loans.iter_mut().filter(|loan| loan.owner != self.index) {
+        for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
+            self.shard.keyspace.channels.begin_block();
             for Channel { name, sharded, clients } in &loan.channels {
-                self.shard.channels.borrow(name, *sharded, *clients);
+                self.shard.keyspace.channels.borrow(name, *sharded, *clients);
             }
-            if !loan.whole {
-                self.shard.keyspace.unpack(&mut loan.parcel, self.now);
-            }
+            self.shard.keyspace.unpack(&mut loan.parcel, self.now);
         }
     }
 
@@ -417,10 +417,12 @@ impl Worker {
         for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
             self.shard.keyspace.repack(&mut loan.parcel, self.now);
         }
-        for foreign in self.shard.channels.end_block() {
-            let owner = self.slots.owner_of(&foreign.channel);
-            if let Some(loan) = loans.iter_mut().find(|loan| loan.owner == owner) {
-                loan.published.push(foreign);
+        for foreign in self.shard.keyspace.channels.end_block() {
+            let home = foreign.about.as_ref().unwrap_or(&foreign.channel);
+            let owner = self.slots.owner_of(home);
+            match loans.iter_mut().find(|loan| loan.owner == owner && owner != self.index) {
+                Some(loan) => loan.published.push(foreign),
+                None => self.shard.keyspace.publish_foreign(foreign),
             }
         }
     }
@@ -452,8 +454,8 @@ impl Worker {
     }
 
     fn let_go(&mut self, mut loan: Box<Loan>) {
-        for Foreign { channel, message, sharded } in loan.published.drain(..) {
-            self.shard.channels.publish(&channel, &message, sharded);
+        for foreign in loan.published.drain(..) {
+            self.shard.keyspace.publish_foreign(foreign);
         }
         self.send_published();
         self.wait_for_loan(&mut loan);

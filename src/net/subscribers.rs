@@ -12,7 +12,8 @@
 //! - A client is told that it listens when all owners know, and that it listens no more likewise.
 //!   What arrives before its acknowledgement is kept behind that; after the last one nothing comes.
 //! - All messages of a channel are sent by its owner, in the order in which it ran the PUBLISHes, so
-//!   all who listen get them in that order.
+//!   all who listen get them in that order. Keyspace events are sent by the owners of the keys
+//!   instead, so there is an order for each key; all shards know who listens to their channels.
 //! - What a transaction publishes while it holds keys is sent when it lets go.
 
 use super::conn::{Conn, KEPT_BUFFER};
@@ -23,7 +24,7 @@ use crate::command::{SubscriptionChange, write_message};
 use crate::resp::Protocol;
 use crate::rt::{Io, Token};
 use crate::session::{Name, Topic};
-use crate::shard::Published;
+use crate::shard::{Published, is_event_channel};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -78,6 +79,55 @@ impl Listeners {
 
 type Names = HashMap<Name, Listeners, ahash::RandomState>;
 
+/// What transactions have published that still hold keys here, by their holds, in the order in
+/// which they came.
+///
+/// A key may meet several of them, when they only read it, and it may expire meanwhile; so its
+/// events stand behind those that are kept already.
+#[derive(Default)]
+struct Unsent {
+    kept: Vec<(Option<u32>, Vec<Arc<Published>>)>,
+    /// How many of them are about a key, by its hash.
+    about: HashMap<u64, usize>,
+}
+
+impl Unsent {
+    fn keep(&mut self, hold: Option<u32>, published: Vec<Arc<Published>>) {
+        for hash in published.iter().filter_map(|published| published.about) {
+            *self.about.entry(hash).or_default() += 1;
+        }
+        self.kept.push((hold, published));
+    }
+
+    /// What is kept for a hold, and its place.
+    fn take(&mut self, hold: Option<u32>) -> Option<(usize, Vec<Arc<Published>>)> {
+        let place = self.kept.iter().position(|(own, _)| *own == hold)?;
+        let (_, published) = self.kept.remove(place);
+        for hash in published.iter().filter_map(|published| published.about) {
+            let count = self.about.entry(hash).or_default();
+            *count -= 1;
+            if *count == 0 {
+                self.about.remove(&hash);
+            }
+        }
+        Some((place, published))
+    }
+
+    /// Puts a message behind another one about its key that has been kept before the `place`-th;
+    /// gives it back if there is none.
+    fn behind(&mut self, published: Arc<Published>, place: usize) -> Option<Arc<Published>> {
+        let Some(hash) = published.about.filter(|hash| self.about.contains_key(hash)) else {
+            return Some(published);
+        };
+        let mut before = self.kept.iter_mut().take(place).rev();
+        let found = before.find(|(_, kept)| kept.iter().any(|other| other.about == Some(hash)));
+        let Some((_, kept)) = found else { return Some(published) };
+        kept.push(published);
+        *self.about.entry(hash).or_default() += 1;
+        None
+    }
+}
+
 /// Who listens to what on this shard.
 #[derive(Default)]
 pub struct Subscribers {
@@ -88,8 +138,7 @@ pub struct Subscribers {
     late: Vec<Listening>,
     /// For connections that were being served when a message came for them.
     kept: Vec<(Token, [Arc<[u8]>; 2])>,
-    /// What transactions have published that still hold keys here, by their holds.
-    unsent: HashMap<Option<u32>, Vec<Arc<Published>>>,
+    unsent: Unsent,
 }
 
 impl Subscribers {
@@ -178,6 +227,9 @@ impl Worker {
         for change in changes {
             match change.topic {
                 Topic::Pattern => by_shard.iter_mut().for_each(|all| all.push(change.clone())),
+                Topic::Channel if is_event_channel(&change.name) => {
+                    by_shard.iter_mut().for_each(|all| all.push(change.clone()));
+                }
                 _ => by_shard[self.slots.owner_of(&change.name)].push(change),
             }
         }
@@ -208,9 +260,14 @@ impl Worker {
         if self.line.intents.holds_all() {
             return self.subscribers.late.push(listening.clone());
         }
-        let channels = &mut self.shard.channels;
+        let channels = &mut self.shard.keyspace.channels;
         for change in &listening.changes {
-            channels.listen(change.topic, &change.name, listening.from, change.more);
+            let SubscriptionChange { topic, name, more } = change;
+            let copied = *topic == Topic::Channel && self.slots.owner_of(name) != self.index;
+            match copied {
+                true => channels.listen_elsewhere(name, listening.from, *more),
+                false => channels.listen(*topic, name, listening.from, *more),
+            }
         }
         let [channels, sharded, patterns] = channels.counts();
         let stats = &self.shard.stats;
@@ -258,8 +315,13 @@ impl Worker {
 
     /// Sends what was published here.
     pub(super) fn send_published(&mut self) {
-        for published in self.shard.channels.take_outbox() {
-            self.send_to_shards(published);
+        if !self.shard.keyspace.channels.has_mail() {
+            return;
+        }
+        for published in self.shard.keyspace.channels.take_outbox() {
+            if let Some(published) = self.subscribers.unsent.behind(published, usize::MAX) {
+                self.send_to_shards(published);
+            }
         }
     }
 
@@ -275,20 +337,20 @@ impl Worker {
     /// Keeps what a transaction has published until it lets go of its keys here; whether there is
     /// something.
     pub(super) fn keep_published(&mut self, hold: Option<u32>) -> bool {
-        let published = self.shard.channels.has_mail();
+        let published = self.shard.keyspace.channels.has_mail();
         if published {
-            let outbox = self.shard.channels.take_outbox();
-            self.subscribers.unsent.insert(hold, outbox);
+            let outbox = self.shard.keyspace.channels.take_outbox();
+            self.subscribers.unsent.keep(hold, outbox);
         }
         published
     }
 
     pub(super) fn send_kept(&mut self, hold: Option<u32>) {
-        if self.subscribers.unsent.is_empty() {
-            return;
-        }
-        for published in self.subscribers.unsent.remove(&hold).into_iter().flatten() {
-            self.send_to_shards(published);
+        let Some((place, kept)) = self.subscribers.unsent.take(hold) else { return };
+        for published in kept {
+            if let Some(published) = self.subscribers.unsent.behind(published, place) {
+                self.send_to_shards(published);
+            }
         }
     }
 

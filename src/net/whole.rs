@@ -106,6 +106,7 @@ impl Worker {
         let unnamed = self.unnamed_keys(command, args, caller, loans);
         named.chain(unnamed).for_each(|key| by_shard[self.slots.owner_of(&key)].push(key));
         let mut parcels = Vec::new();
+        self.shard.keyspace.channels.begin_block();
         for (shard, mut keys) in by_shard.into_iter().enumerate() {
             if shard != self.index && !keys.is_empty() {
                 keys.sort_unstable();
@@ -123,6 +124,13 @@ impl Worker {
             self.shard.keyspace.repack(&mut parcel, now);
             self.on_tables(loans, shard, |worker| {
                 worker.shard.keyspace.accept(&mut parcel, now);
+            });
+        }
+        for foreign in self.shard.keyspace.channels.end_block() {
+            let home = foreign.about.as_ref().unwrap_or(&foreign.channel);
+            let owner = self.slots.owner_of(home);
+            self.on_tables(loans, owner, |worker| {
+                worker.shard.keyspace.publish_foreign(foreign);
             });
         }
     }

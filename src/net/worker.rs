@@ -101,6 +101,7 @@ pub fn shard_settings(config: &Values) -> Settings {
         },
         expire_effort: config.active_expire_effort,
         lazy_flush: config.lazyfree_lazy_user_flush,
+        events: config.notify_keyspace_events,
         encodings: encodings(config),
     }
 }
@@ -497,6 +498,7 @@ impl Handler for Worker {
         self.deliver_served(io);
         self.push_kept();
         self.work_in_background(io);
+        self.send_published();
         self.flush(io);
     }
 

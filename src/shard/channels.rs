@@ -2,13 +2,15 @@
 //!
 //! A channel belongs to the shard to which a key of its name would belong. Its owner knows how many
 //! clients on each shard listen to it, so a message costs one look-up and one message to each of those
-//! shards. Patterns may match any channel: every shard knows all of them.
+//! shards. Patterns may match any channel: every shard knows all of them. So it does with the channels
+//! of keyspace events, to which all shards publish (see `events`).
 //!
 //! What a command publishes stands in an outbox until the whole command, block or transaction is
 //! done; then it is sent. So nobody hears of half a transaction.
 //!
 //! Absent: the clients themselves, which their own shards know (`net::subscribers`).
 
+use crate::config::EventClasses;
 use crate::data::glob;
 use crate::session::{Name, Topic};
 use smallvec::SmallVec;
@@ -25,14 +27,17 @@ pub struct Published {
     pub message: Box<[u8]>,
     pub sharded: bool,
     pub shards: SmallVec<[u16; 8]>,
+    /// The hash of the key whose event it is: those of one key stay in their order.
+    pub about: Option<u64>,
 }
 
-/// A message whose channel another shard owns, which is to send it.
+/// A message for another shard to send: the owner of its channel, or of the key whose event it is.
 #[derive(Debug)]
 pub struct Foreign {
     pub channel: Box<[u8]>,
     pub message: Box<[u8]>,
     pub sharded: bool,
+    pub about: Option<Box<[u8]>>,
 }
 
 type Names = HashMap<Name, Listeners, ahash::RandomState>;
@@ -43,10 +48,16 @@ pub struct Channels {
     channels: Names,
     sharded: Names,
     patterns: Names,
+    /// Channels of keyspace events that other shards own.
+    copies: Names,
     outbox: Vec<Arc<Published>>,
+    /// Keys or channels of other shards are in use here.
+    block: bool,
     /// How many listen to other shards' channels, while a block that publishes there runs here.
     borrowed: HashMap<(bool, Box<[u8]>), u64>,
-    foreign: Vec<Foreign>,
+    pub(super) foreign: Vec<Foreign>,
+    /// The keyspace events to publish.
+    pub(super) wanted: EventClasses,
 }
 
 impl Channels {
@@ -57,16 +68,12 @@ impl Channels {
             Topic::Sharded => &mut self.sharded,
             Topic::Pattern => &mut self.patterns,
         };
-        match more {
-            true => count(names.entry(name.clone()).or_default(), shard, true),
-            false => {
-                let Some(listeners) = names.get_mut(name) else { return };
-                count(listeners, shard, false);
-                if listeners.is_empty() {
-                    names.remove(name);
-                }
-            }
-        }
+        note(names, name, shard, more);
+    }
+
+    /// As [`Channels::listen`], to a channel of keyspace events that another shard owns.
+    pub fn listen_elsewhere(&mut self, name: &Name, shard: usize, more: bool) {
+        note(&mut self.copies, name, shard, more);
     }
 
     /// Puts a message into the outbox; answers how many clients it is for.
@@ -75,9 +82,24 @@ impl Channels {
             && let Some(&count) = self.borrowed.get(&(sharded, Box::from(channel)))
         {
             let (channel, message) = (channel.into(), message.into());
-            self.foreign.push(Foreign { channel, message, sharded });
+            self.foreign.push(Foreign { channel, message, sharded, about: None });
             return count;
         }
+        self.put_out(channel, message, sharded, None)
+    }
+
+    /// Puts a message into the outbox that is about the key with this hash.
+    pub fn publish_about(&mut self, channel: &[u8], message: &[u8], about: Option<u64>) {
+        self.put_out(channel, message, false, about);
+    }
+
+    fn put_out(
+        &mut self,
+        channel: &[u8],
+        message: &[u8],
+        sharded: bool,
+        about: Option<u64>,
+    ) -> u64 {
         let mut shards = SmallVec::new();
         let clients = self.listeners(channel, sharded, &mut |shard| {
             if !shards.contains(&shard) {
@@ -86,7 +108,7 @@ impl Channels {
         });
         if clients > 0 {
             let (channel, message) = (channel.into(), message.into());
-            self.outbox.push(Arc::new(Published { channel, message, sharded, shards }));
+            self.outbox.push(Arc::new(Published { channel, message, sharded, shards, about }));
         }
         clients
     }
@@ -94,7 +116,8 @@ impl Channels {
     /// How many clients get what is published to a channel; calls `each` with their shards.
     fn listeners(&self, channel: &[u8], sharded: bool, each: &mut dyn FnMut(u16)) -> u64 {
         let names = if sharded { &self.sharded } else { &self.channels };
-        let direct = names.get(channel).into_iter();
+        let copied = self.copies.get(channel).filter(|_| !sharded);
+        let direct = names.get(channel).into_iter().chain(copied);
         let patterns = self.patterns.iter().filter(|_| !sharded);
         let matching = patterns.filter(|(name, _)| glob::matches(name, channel));
         let mut clients = 0;
@@ -138,15 +161,48 @@ impl Channels {
         std::mem::take(&mut self.outbox)
     }
 
+    /// All that is known leaves; what stays has no listeners.
+    pub(super) fn lend(&mut self) -> Channels {
+        let stand_in = Channels { wanted: self.wanted, ..Channels::default() };
+        std::mem::replace(self, stand_in)
+    }
+
+    /// What was lent is back.
+    pub(super) fn accept(&mut self, lent: Channels) {
+        // Which events are wanted may have been changed meanwhile.
+        *self = Channels { wanted: self.wanted, ..lent };
+    }
+
+    /// Until [`Channels::end_block`], keys or channels of other shards are in use.
+    pub fn begin_block(&mut self) {
+        self.block = true;
+    }
+
+    pub(super) fn is_block_running(&self) -> bool {
+        self.block
+    }
+
     /// Until [`Channels::end_block`], how many listen to a channel of another shard.
     pub fn borrow(&mut self, channel: &[u8], sharded: bool, clients: u64) {
         self.borrowed.insert((sharded, channel.into()), clients);
     }
 
-    /// What has been published to borrowed channels, which are given back.
+    /// What has been published to borrowed channels, which are given back, and the events of keys.
     pub fn end_block(&mut self) -> Vec<Foreign> {
+        self.block = false;
         self.borrowed.clear();
         std::mem::take(&mut self.foreign)
+    }
+}
+
+fn note(names: &mut Names, name: &Name, shard: usize, more: bool) {
+    if more {
+        return count(names.entry(name.clone()).or_default(), shard, true);
+    }
+    let Some(listeners) = names.get_mut(name) else { return };
+    count(listeners, shard, false);
+    if listeners.is_empty() {
+        names.remove(name);
     }
 }
 
@@ -207,6 +263,22 @@ mod tests {
         }
         assert_eq!(channels.counts(), [0, 0, 0]);
         assert_eq!(channels.publish(b"a", b"x", false), 0);
+    }
+
+    #[test]
+    fn a_copy_is_published_to_and_not_told_of() {
+        let mut channels = Channels::default();
+        channels.listen_elsewhere(&name("__keyevent@0__:del"), 3, true);
+        channels.listen(Topic::Pattern, &name("__key*"), 1, true);
+        channels.publish_about(b"__keyevent@0__:del", b"k", Some(7));
+        let sent: Vec<_> = channels.take_outbox();
+        assert_eq!((sent[0].shards.to_vec(), sent[0].about), (vec![3, 1], Some(7)));
+        assert_eq!(channels.names(false).count(), 0);
+        assert_eq!(channels.counts(), [0, 0, 1]);
+        assert_eq!(channels.subscribers(b"__keyevent@0__:del", false), 0);
+        assert_eq!(channels.receivers(b"__keyevent@0__:del", true), 0);
+        channels.listen_elsewhere(&name("__keyevent@0__:del"), 3, false);
+        assert_eq!(channels.receivers(b"__keyevent@0__:del", false), 1);
     }
 
     #[test]

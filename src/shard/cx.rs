@@ -10,7 +10,6 @@ use std::ops::Range;
 /// The parts are fields, so that a handler can hold an entry of `keys` while it writes to `out`.
 pub struct Cx<'a> {
     pub keys: Keys<'a>,
-    pub channels: &'a mut Channels,
     pub out: Encoder<'a>,
     pub settings: &'a Settings,
     pub random: &'a mut fastrand::Rng,
@@ -48,6 +47,11 @@ pub enum TimedOut {
 }
 
 impl Cx<'_> {
+    /// The channels of this shard.
+    pub fn channels(&mut self) -> &mut Channels {
+        self.keys.channels()
+    }
+
     /// The time at which this command happens, milliseconds since the epoch.
     pub fn now(&self) -> i64 {
         self.keys.now()

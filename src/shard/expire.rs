@@ -16,6 +16,8 @@
 //! Absent: a queue of keys ordered by their time. It would cost memory for every key with an
 //! expiry and work whenever one changes; a mark in the bucket costs a bit.
 
+use super::events::raise_expired;
+use super::keyspace::hash_of;
 use super::{Keyspace, Shard};
 
 /// With so many calls the hand has gone round, however few entries have an expiry. Called ten times
@@ -177,15 +179,18 @@ impl Keyspace {
             }
             expired
         };
-        let (watches, graveyard) = (&mut self.watches, &mut self.graveyard);
+        let Keyspace { dbs, watches, graveyard, channels, notifies, hasher, .. } = self;
         let mut taken = |entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
                 watches.touch(db, entry.key());
             }
+            if *notifies {
+                raise_expired(channels, (db, hash_of(hasher, entry.key())), &entry, now);
+            }
             graveyard.bury(entry);
         };
-        *position = self.dbs[db].extract_marked(*position, &mut wanted, &mut taken);
+        *position = dbs[db].extract_marked(*position, &mut wanted, &mut taken);
         if expired > 0 {
             self.stats.expired_keys.add(expired as u64);
             self.publish(db);
@@ -197,6 +202,7 @@ impl Keyspace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EventClasses;
     use crate::metrics::ShardStats;
     use crate::shard::{Access, Encodings, Expiry, Settings};
     use std::sync::Arc;
@@ -207,6 +213,7 @@ mod tests {
             access: Access::Lru,
             expire_effort: 1,
             lazy_flush: false,
+            events: EventClasses::default(),
             encodings: Encodings::default(),
         };
         Shard::new(0, 7, settings, Arc::new(ShardStats::new(1, 16)))

@@ -11,10 +11,13 @@
 //! then no command sees it.
 
 use super::access::Access;
+use super::channels::Channels;
+use super::events::{Event, raise_expired};
 use super::free::Graveyard;
 use super::waited::Waited;
 use super::watch::Watches;
 use crate::clock;
+use crate::config::EventClass;
 use crate::data::entry::Entry;
 use crate::data::table;
 use crate::metrics::ShardStats;
@@ -43,6 +46,15 @@ type Memo = (usize, usize, u64);
 /// No key is at address 0.
 const NO_MEMO: Memo = (0, 0, 0);
 
+/// The hash of a key by this hasher.
+#[inline]
+pub(super) fn hash_of(hasher: &ahash::RandomState, key: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
 /// All databases of one shard.
 pub struct Keyspace {
     pub(super) dbs: Vec<Table>,
@@ -60,6 +72,10 @@ pub struct Keyspace {
     pub waited: Option<Box<Waited>>,
     /// Trackers that have watched borrowed keys so far.
     pub(super) trackers: u64,
+    /// Who listens to this shard's channels, and what commands and events have published.
+    pub channels: Channels,
+    /// Whether any keyspace event is wanted.
+    pub(super) notifies: bool,
 }
 
 impl Keyspace {
@@ -79,16 +95,15 @@ impl Keyspace {
             watches: None,
             waited: None,
             trackers: 0,
+            channels: Channels::default(),
+            notifies: false,
         }
     }
 
     /// The hash of a key, the same in all databases.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        use std::hash::{BuildHasher, Hasher};
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        hasher.finish()
+        hash_of(&self.hasher, key)
     }
 
     /// Starts loading what a lookup of a key with this hash reads first.
@@ -157,6 +172,16 @@ struct Lookup {
     touch: bool,
     /// A hit or a miss is counted.
     count: bool,
+    /// A miss that is counted is also an event.
+    tell: bool,
+}
+
+/// How an entry gets into its table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coming {
+    New,
+    /// It was lent, and has been there all the time.
+    Back,
 }
 
 impl Keys<'_> {
@@ -224,24 +249,29 @@ impl Keys<'_> {
     /// The entry of `key` for a command that reads its value: counts a hit or a miss, marks the use.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<&Entry> {
-        let lookup = Lookup { touch: self.touch, count: true };
+        let lookup = Lookup { touch: self.touch, count: true, tell: true };
         self.live(key, lookup).map(|entry| &*entry)
     }
 
     /// As [`Keys::get`], for a command that reads something else than the value: TTL, TYPE, OBJECT.
     pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.live(key, Lookup { touch: false, count: true }).map(|entry| &*entry)
+        self.live(key, Lookup { touch: false, count: true, tell: true }).map(|entry| &*entry)
+    }
+
+    /// As [`Keys::inspect`], for OBJECT and its like: a miss is no event.
+    pub fn inspect_quietly(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.live(key, Lookup { touch: false, count: true, tell: false }).map(|entry| &*entry)
     }
 
     /// Marks the use of `key`, also for a client that has chosen otherwise; `false` if there is none.
     pub fn touch(&mut self, key: &[u8]) -> bool {
-        self.live(key, Lookup { touch: true, count: true }).is_some()
+        self.live(key, Lookup { touch: true, count: true, tell: true }).is_some()
     }
 
     /// The entry of `key` without any trace of having looked.
     #[inline]
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.live(key, Lookup { touch: false, count: false }).map(|entry| &*entry)
+        self.live(key, Lookup { touch: false, count: false, tell: false }).map(|entry| &*entry)
     }
 
     /// The entry of `key` for a command that changes its value in place.
@@ -250,15 +280,20 @@ impl Keys<'_> {
     #[inline]
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         self.look(key);
-        let lookup = Lookup { touch: self.touch, count: false };
+        let lookup = Lookup { touch: self.touch, count: false, tell: false };
         self.live(key, lookup)
     }
 
-    /// As [`Keys::get`], for a command that changes in place what those who watch the key do not
+    /// As [`Keys::get_mut`], for a command that changes in place what those who watch the key do not
     /// take for a change: the groups of a stream.
-    #[inline]
     pub fn get_mut_unwatched(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        self.live(key, Lookup { touch: self.touch, count: true })
+        self.live(key, Lookup { touch: self.touch, count: false, tell: false })
+    }
+
+    /// As [`Keys::get_mut_unwatched`], for a command that also reads.
+    #[inline]
+    pub fn read_mut_unwatched(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.live(key, Lookup { touch: self.touch, count: true, tell: true })
     }
 
     /// As [`Keys::get_mut`], but makes an empty string without expiry where there is nothing;
@@ -269,7 +304,7 @@ impl Keys<'_> {
             self.insert(Entry::string(key, b"", None));
         }
         self.look(key);
-        let lookup = Lookup { touch: self.touch && !made, count: false };
+        let lookup = Lookup { touch: self.touch && !made, count: false, tell: false };
         (self.live(key, lookup).expect("it was found or made just now"), made)
     }
 
@@ -287,13 +322,14 @@ impl Keys<'_> {
         self.touch_watched(key);
         self.ready(key);
         let (hash, now) = (self.hash(key), self.now);
-        let Keyspace { dbs, access, random, graveyard, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, graveyard, channels, notifies, .. } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
             let expire_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let mut entry = Entry::string(key, value, expire_at);
             entry.set_access(access.fresh(now));
             self.add(hash, entry);
-            return self.space.publish(self.db);
+            self.space.publish(self.db);
+            return self.notify(EventClass::New, "new", key);
         };
         let old = entry.expire_at();
         let expired = entry.is_expired(now);
@@ -302,6 +338,9 @@ impl Keys<'_> {
             Expiry::Keep => old.filter(|_| !expired),
             Expiry::At(at) => Some(at),
         };
+        if expired && *notifies {
+            raise_expired(channels, (self.db, hash), &entry, now);
+        }
         graveyard.bury_value(&mut entry);
         entry.assign(value, new);
         if expired {
@@ -313,6 +352,7 @@ impl Keys<'_> {
         drop(entry);
         if expired {
             self.space.stats.expired_keys.add(1);
+            self.notify(EventClass::New, "new", key);
         }
         if old.is_some() != new.is_some() {
             self.space.publish(self.db);
@@ -323,13 +363,21 @@ impl Keys<'_> {
     pub fn insert(&mut self, mut entry: Entry) {
         self.touch_watched(entry.key());
         entry.set_access(self.space.access.fresh(self.now));
-        self.put(entry);
+        self.put(entry, Coming::New);
     }
 
-    /// As [`Keys::insert`], for an entry that keeps its history of access: RENAME, MOVE.
+    /// As [`Keys::insert`], for an entry that takes nobody's place: what its key held before is
+    /// taken out first.
+    pub fn insert_anew(&mut self, entry: Entry) {
+        self.remove(entry.key());
+        self.insert(entry);
+    }
+
+    /// As [`Keys::insert_anew`], for an entry that keeps its history of access: RENAME, MOVE.
     pub fn adopt(&mut self, entry: Entry) {
+        self.remove(entry.key());
         self.touch_watched(entry.key());
-        self.put(entry);
+        self.put(entry, Coming::New);
     }
 
     /// Takes a key out with all it has; [`Keys::remove`] is for those who do not want it.
@@ -356,6 +404,9 @@ impl Keys<'_> {
         self.space.publish(self.db);
         if entry.is_expired(self.now) {
             self.space.stats.expired_keys.add(1);
+            if self.space.notifies {
+                raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
+            }
             self.space.graveyard.bury(entry);
             self.touch_watched(key);
             return None;
@@ -365,12 +416,13 @@ impl Keys<'_> {
 
     /// Puts an entry back that was lent.
     pub fn take_back(&mut self, entry: Entry) {
-        self.put(entry);
+        self.put(entry, Coming::Back);
     }
 
     /// Sets or takes away the time to live; `false` when there is no such key.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
-        let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) else {
+        let Some(mut entry) = self.find(key, Lookup { touch: false, count: false, tell: false })
+        else {
             return false;
         };
         entry.set_expire(at);
@@ -382,7 +434,8 @@ impl Keys<'_> {
 
     /// To be called after parts of a value may have got expiries or lost the last one.
     pub fn note_parts(&mut self, key: &[u8]) {
-        if let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) {
+        if let Some(mut entry) = self.find(key, Lookup { touch: false, count: false, tell: false })
+        {
             entry.note_parts();
         }
     }
@@ -390,7 +443,8 @@ impl Keys<'_> {
     /// Takes out parts of a value that have expired, up to `max`; whether some are left.
     pub(super) fn purge_parts(&mut self, key: &[u8], max: usize) -> bool {
         let now = self.now;
-        let Some(mut entry) = self.find(key, Lookup { touch: false, count: false }) else {
+        let Some(mut entry) = self.find(key, Lookup { touch: false, count: false, tell: false })
+        else {
             return false;
         };
         if !entry.has_expired_parts(now) {
@@ -402,6 +456,7 @@ impl Keys<'_> {
         drop(entry);
         self.space.stats.expired_fields.add(gone as u64);
         self.touch_watched(key);
+        self.notify(EventClass::Hash, "hexpired", key);
         more
     }
 
@@ -496,13 +551,26 @@ impl Keys<'_> {
     #[inline]
     fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        let Keyspace { dbs, access, random, stats, watches, waited, graveyard, .. } =
-            &mut *self.space;
+        let Keyspace {
+            dbs,
+            access,
+            random,
+            stats,
+            watches,
+            waited,
+            graveyard,
+            channels,
+            notifies,
+            ..
+        } = &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
         if let Some(entry) = found.take_if(|entry| entry.is_expired(now)) {
             let gone = entry.remove();
             stats.per_db[db].keys.sub(1);
             stats.per_db[db].expires.sub(u64::from(gone.expire_at().is_some()));
+            if *notifies {
+                raise_expired(channels, (db, hash), &gone, now);
+            }
             graveyard.bury(gone);
             stats.expired_keys.add(1);
             if let Some(watches) = watches {
@@ -518,23 +586,43 @@ impl Keys<'_> {
             access.record(entry, now, random);
         }
         if lookup.count {
-            let counter =
-                if found.is_some() { &stats.keyspace_hits } else { &stats.keyspace_misses };
-            counter.add(1);
+            match found.is_some() {
+                true => stats.keyspace_hits.add(1),
+                false => {
+                    stats.keyspace_misses.add(1);
+                    if *notifies && lookup.tell {
+                        let (class, name) = (EventClass::KeyMiss, "keymiss");
+                        channels.raise(Event { class, name, db, key, hash });
+                    }
+                }
+            }
         }
         found
     }
 
-    fn put(&mut self, entry: Entry) {
+    fn put(&mut self, entry: Entry, coming: Coming) {
         self.ready(entry.key());
         let hash = self.hash(entry.key());
+        // For the event, which comes when the entry is in its place.
+        let key = (self.space.notifies && coming == Coming::New).then(|| entry.key().to_vec());
+        let mut new = true;
         if let Some(mut old) = self.space.dbs[self.db].get_mut(hash, entry.key()) {
             let old = std::mem::replace(&mut *old, entry);
+            new = old.is_expired(self.now);
+            if new {
+                self.space.stats.expired_keys.add(1);
+                if self.space.notifies {
+                    raise_expired(&mut self.space.channels, (self.db, hash), &old, self.now);
+                }
+            }
             self.space.graveyard.bury(old);
         } else {
             self.add(hash, entry);
         }
         self.space.publish(self.db);
+        if let Some(key) = key.filter(|_| new) {
+            self.notify(EventClass::New, "new", &key);
+        }
     }
 
     /// Puts an entry in whose key is known to be absent; the longest of those insertions that

@@ -40,20 +40,20 @@ pub struct Everything {
 impl Shard {
     /// Gives all keys and channels away. Until they are back no command may run here.
     pub fn lend_all(&mut self) -> Everything {
-        let channels = std::mem::take(&mut self.channels);
+        let channels = self.keyspace.channels.lend();
         Everything { tables: self.keyspace.lend_all(), channels }
     }
 
     /// Has commands run on what another shard owns instead of the own, or again on the own.
     pub fn exchange(&mut self, everything: &mut Everything) {
         self.keyspace.exchange(&mut everything.tables);
-        std::mem::swap(&mut self.channels, &mut everything.channels);
+        std::mem::swap(&mut self.keyspace.channels, &mut everything.channels);
     }
 
     /// All is back; what was published meanwhile stands in the outbox.
     pub fn accept_all(&mut self, everything: Everything) {
         self.keyspace.accept_all(everything.tables);
-        self.channels = everything.channels;
+        self.keyspace.channels.accept(everything.channels);
     }
 }
 

@@ -6,6 +6,7 @@
 mod access;
 mod channels;
 mod cx;
+mod events;
 mod expire;
 mod free;
 mod intents;
@@ -16,15 +17,18 @@ mod waited;
 mod watch;
 mod watching;
 
+pub use crate::config::EventClass as Class;
 pub use access::Access;
 pub use channels::{Channels, Foreign, Published};
 pub use cx::{Cx, TimedOut, Wait};
+pub use events::is_event_channel;
 pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Everything, Parcel};
 pub use slot::{SLOTS, SlotTable, slot_of};
 pub use waited::Waited;
 
+use crate::config::EventClasses;
 use crate::metrics::ShardStats;
 use expire::ExpireCycle;
 use std::sync::Arc;
@@ -39,6 +43,8 @@ pub struct Settings {
     pub expire_effort: u32,
     /// `lazyfree-lazy-user-flush`: a flush that names no mode is ASYNC.
     pub lazy_flush: bool,
+    /// `notify-keyspace-events`.
+    pub events: EventClasses,
     pub encodings: Encodings,
 }
 
@@ -87,7 +93,6 @@ const FREE_STEP: usize = 256;
 pub struct Shard {
     pub index: usize,
     pub keyspace: Keyspace,
-    pub channels: Channels,
     pub settings: Settings,
     pub random: fastrand::Rng,
     pub stats: Arc<ShardStats>,
@@ -96,10 +101,10 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(index: usize, seed: u64, settings: Settings, stats: Arc<ShardStats>) -> Shard {
-        let keyspace = Keyspace::new(seed, settings.access, stats.clone());
+        let mut keyspace = Keyspace::new(seed, settings.access, stats.clone());
+        keyspace.want_events(settings.events);
         let random = fastrand::Rng::with_seed(seed ^ index as u64);
-        let channels = Channels::default();
-        Shard { index, keyspace, channels, settings, random, stats, expire: ExpireCycle::default() }
+        Shard { index, keyspace, settings, random, stats, expire: ExpireCycle::default() }
     }
 
     /// What is to be done without being asked for, about ten times a second: expiry and freeing
@@ -117,5 +122,6 @@ impl Shard {
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.keyspace.access = settings.access;
+        self.keyspace.want_events(settings.events);
     }
 }

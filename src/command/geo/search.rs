@@ -332,7 +332,8 @@ fn run(cx: &mut Cx, args: Args, variant: Variant) -> Result<(), CmdError> {
     };
     let result = request.stored(&hits, limits);
     out.int(result.len() as i64);
-    store(cx, key, result);
+    let event = if variant.is_search() { "geosearchstore" } else { "georadiusstore" };
+    store(cx, key, result, event);
     Ok(())
 }
 

@@ -8,7 +8,7 @@
 //! - seconds are rounded to the nearest, as TTL rounds them, where Redis rounds up;
 //! - times may be as far away as 64 bits reach, where Redis ends at 2^46 ms.
 
-use super::{edit, read};
+use super::{Events, HEXPIRED, edit, event_if, read};
 use crate::command::expire::{Condition, to_seconds};
 use crate::command::number::integer;
 use crate::data::hash::Hash;
@@ -85,7 +85,8 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
     let fields = after_count(&args, fields_at, 1)?;
     let at = deadline(args.at(2), unit_ms, base, cx.name)?;
     let now = cx.now();
-    change(cx, args.at(1), fields, |hash, field| match hash.expiry(field, now) {
+    let event = if at <= now { HEXPIRED } else { &["hexpire"] };
+    change(cx, args.at(1), fields, event, |hash, field| match hash.expiry(field, now) {
         None => NO_FIELD,
         Some(current) if !condition.holds(current, at) => NOT_SET,
         Some(_) if at <= now => {
@@ -102,7 +103,7 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
 pub fn hpersist(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let fields = plain_fields(&args)?;
     let now = cx.now();
-    change(cx, args.at(1), fields, |hash, field| match hash.expiry(field, now) {
+    change(cx, args.at(1), fields, &["hpersist"], |hash, field| match hash.expiry(field, now) {
         None => NO_FIELD,
         Some(None) => NO_EXPIRY,
         Some(Some(_)) => {
@@ -117,6 +118,7 @@ fn change(
     cx: &mut Cx,
     key: &[u8],
     fields: Args,
+    event: Events,
     mut change: impl FnMut(&mut Hash, &[u8]) -> i64,
 ) -> Result<(), CmdError> {
     let Cx { keys, out, .. } = cx;
@@ -128,7 +130,7 @@ fn change(
             changed += u64::from(reply > 0);
             out.int(reply);
         }
-        Ok(changed)
+        Ok((changed, event_if(changed > 0, event)))
     })?;
     cx.keys.changed(changed);
     Ok(())

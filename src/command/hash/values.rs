@@ -4,7 +4,7 @@
 //! error texts differ, they are Valkey's.
 
 use super::expiry::{after_count, deadline, find_fields, plain_fields};
-use super::{edit, limits, set_all, write_or_null};
+use super::{Events, HDEL, HEXPIRED, HSET, edit, event_if, limits, set_all, write_or_null};
 use crate::data::hash::{Hash, Lifetime, Limits};
 use crate::error::CmdError;
 use crate::resp::Args;
@@ -98,24 +98,35 @@ pub fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (now, name) = (cx.now(), cx.name);
     let persist = matches!(options.wish, Some((_, Wish::Persist)));
     let Cx { keys, out, .. } = cx;
+    // It also reads, which a miss is told of.
+    keys.get(args.at(1));
     let changed = edit(keys, args.at(1), |hash| {
         let deadline = options.deadline(now, name)?;
         out.array(fields.len());
-        let mut changed = 0;
+        let event: Events = match deadline {
+            Some(at) if at <= now => HEXPIRED,
+            Some(_) => &["hexpire"],
+            None => &["hpersist"],
+        };
+        let (mut changed, mut touched) = (0, false);
         for field in fields.iter() {
             write_or_null(out, hash.get(field, now));
             changed += match (hash.expiry(field, now), deadline) {
-                (Some(_), Some(at)) if at <= now => u64::from(hash.remove(field, now)),
+                (Some(_), Some(at)) if at <= now => {
+                    touched = true;
+                    u64::from(hash.remove(field, now))
+                }
                 (Some(current), Some(_)) | (Some(current @ Some(_)), None)
                     if deadline.is_some() || persist =>
                 {
+                    touched = true;
                     hash.set_expire(field, deadline);
                     u64::from(current != deadline)
                 }
                 _ => 0,
             };
         }
-        Ok(changed)
+        Ok((changed, event_if(touched, event)))
     })?;
     cx.keys.changed(changed);
     Ok(())
@@ -130,7 +141,7 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         // An empty hash stands for a key that is not there.
         let meets = |demand: Option<bool>, exists| demand.is_none_or(|wanted| wanted == exists);
         if !meets(options.key_exists, !hash.is_empty()) {
-            return Ok(None);
+            return Ok((None, &[] as Events));
         }
         let lifetime = match (options.deadline(now, name)?, options.wish) {
             (Some(at), _) => Lifetime::Until(at),
@@ -139,9 +150,15 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         };
         let mut fields = pairs.iter().step_by(2);
         if !fields.all(|field| meets(options.fields_exist, hash.contains(field, now))) {
-            return Ok(None);
+            return Ok((None, &[] as Events));
         }
-        Ok(Some(set_pairs(hash, pairs, lifetime, limits, now)))
+        let changed = set_pairs(hash, pairs, lifetime, limits, now);
+        let events: Events = match lifetime {
+            Lifetime::Until(at) if at <= now => event_if(changed > 0, HEXPIRED),
+            Lifetime::Until(_) => &["hset", "hexpire"],
+            _ => HSET,
+        };
+        Ok((Some(changed), events))
     })?;
     cx.keys.changed(changed.unwrap_or(0));
     cx.out.int(i64::from(changed.is_some()));
@@ -168,7 +185,7 @@ pub fn hgetdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             write_or_null(out, hash.get(field, now));
             gone += u64::from(hash.remove(field, now));
         }
-        Ok(gone)
+        Ok((gone, event_if(gone > 0, HDEL)))
     })?;
     cx.keys.changed(gone);
     Ok(())

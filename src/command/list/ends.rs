@@ -1,12 +1,15 @@
 //! Pushing, popping, and moving elements from an end of a list to an end of another one.
 
-use super::{change_list, limit, list_changed, list_of_mut, read_list, store_list, write_element};
+use super::{
+    change_list, limit, list_changed, list_of_mut, pop_event, push_event, read_list, store_list,
+    write_element,
+};
 use crate::command::number::integer;
 use crate::data::list::{End, List};
 use crate::data::packed::Element;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 
 const NOT_POSITIVE: CmdError = CmdError::fixed("ERR value is out of range, must be positive");
 const NUMKEYS: CmdError = CmdError::fixed("ERR numkeys should be greater than 0");
@@ -52,6 +55,7 @@ fn push(cx: &mut Cx, args: Args, end: End, make: bool) -> Result<(), CmdError> {
             return Ok(());
         }
     };
+    cx.keys.notify(Class::List, push_event(end), key);
     cx.keys.changed(count as u64);
     cx.out.int(len as i64);
     Ok(())
@@ -109,7 +113,7 @@ pub(super) fn pop_one(
     write_element(&mut cx.out, element);
     list.drop_end(end, limit);
     let is_empty = list.is_empty();
-    list_changed(cx, key, is_empty, 1);
+    list_changed(cx, key, pop_event(end), (is_empty, 1));
     Ok(true)
 }
 
@@ -140,7 +144,7 @@ pub(super) fn pop_several(
         }
     }
     let is_empty = list.is_empty();
-    list_changed(cx, key, is_empty, count);
+    list_changed(cx, key, pop_event(end), (is_empty, count));
     Ok(true)
 }
 
@@ -186,7 +190,8 @@ pub(super) fn move_one(
     if source == target {
         list.drop_end(from, limit);
         add(list);
-        cx.keys.changed(1);
+        cx.keys.notify(Class::List, push_event(to), target);
+        list_changed(cx, source, pop_event(from), (false, 1));
     } else {
         match change_list(cx, target)? {
             Some(list) => add(list),
@@ -196,10 +201,11 @@ pub(super) fn move_one(
                 store_list(cx, target, list);
             }
         }
+        cx.keys.notify(Class::List, push_event(to), target);
         if let Some(list) = change_list(cx, source)? {
             list.drop_end(from, limit);
             let is_empty = list.is_empty();
-            list_changed(cx, source, is_empty, 1);
+            list_changed(cx, source, pop_event(from), (is_empty, 1));
         }
     }
     cx.out.bulk(element);

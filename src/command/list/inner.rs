@@ -7,7 +7,7 @@ use crate::data::list::{End, List};
 use crate::data::packed::Element;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 
 const INDEX: CmdError = CmdError::fixed("ERR index out of range");
 const RANK_ZERO: CmdError = CmdError::fixed(
@@ -44,6 +44,7 @@ pub fn lset(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     list.prepare(text.len(), 1, limit);
     let index = resolve_index(index, list.len()).ok_or(INDEX)?;
     list.set(index, Element::new(text), limit);
+    cx.keys.notify(Class::List, "lset", args.at(1));
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())
@@ -84,7 +85,7 @@ pub fn ltrim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         list.remove_range(first + count, len, limit);
         list.remove_range(0, first, limit);
         let is_empty = list.is_empty();
-        list_changed(cx, key, is_empty, len - count);
+        list_changed(cx, key, "ltrim", (is_empty, len - count));
     }
     cx.out.ok();
     Ok(())
@@ -101,7 +102,9 @@ pub fn lrem(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let max = if count == 0 { usize::MAX } else { count.unsigned_abs() as usize };
     let removed = list.remove_equal(Element::new(args.at(3)), from, max, limit);
     let is_empty = list.is_empty();
-    list_changed(cx, key, is_empty, removed);
+    if removed > 0 {
+        list_changed(cx, key, "lrem", (is_empty, removed));
+    }
     cx.out.int(removed as i64);
     Ok(())
 }
@@ -124,6 +127,7 @@ pub fn linsert(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     };
     list.insert(index, behind, Element::new(text), limit);
     let len = list.len();
+    cx.keys.notify(Class::List, "linsert", args.at(1));
     cx.keys.changed(1);
     cx.out.int(len as i64);
     Ok(())

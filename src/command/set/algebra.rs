@@ -8,7 +8,7 @@ use crate::data::packed::Element;
 use crate::data::set::{Limits, Set};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::{Cx, Keys};
+use crate::shard::{Class, Cx, Keys};
 use smallvec::SmallVec;
 
 /// The sets of several keys; `None` for a key that does not exist.
@@ -100,7 +100,7 @@ pub(super) fn sinterstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         result.prefer_ints(&limits);
         result
     });
-    store(cx, args.at(1), result);
+    store(cx, args.at(1), result, "sinterstore");
     Ok(())
 }
 
@@ -114,7 +114,7 @@ pub(super) fn sunion(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 pub(super) fn sunionstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let limits = limits(cx);
     let union = union(&sets(&mut cx.keys, args.from(2))?, &limits);
-    store(cx, args.at(1), Some(union));
+    store(cx, args.at(1), Some(union), "sunionstore");
     Ok(())
 }
 
@@ -128,7 +128,7 @@ pub(super) fn sdiff(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 pub(super) fn sdiffstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let limits = limits(cx);
     let difference = difference(&mut sets(&mut cx.keys, args.from(2))?, &limits);
-    store(cx, args.at(1), Some(difference));
+    store(cx, args.at(1), Some(difference), "sdiffstore");
     Ok(())
 }
 
@@ -176,16 +176,17 @@ fn difference(sets: &mut Sets, limits: &Limits) -> Set {
 
 /// Puts a result in the place of whatever `key` holds, and answers its size; an empty result is no
 /// key.
-fn store(cx: &mut Cx, key: &[u8], result: Option<Set>) {
+fn store(cx: &mut Cx, key: &[u8], result: Option<Set>, event: &'static str) {
     match result.filter(|set| !set.is_empty()) {
         Some(set) => {
             let len = set.len();
             cx.keys.insert(new_entry(key, set));
+            cx.keys.notify(Class::Set, event, key);
             cx.keys.changed(1);
             cx.out.int(len as i64);
         }
         None => {
-            let deleted = cx.keys.remove(key);
+            let deleted = cx.keys.delete(key);
             cx.keys.changed(u64::from(deleted));
             cx.out.int(0);
         }

@@ -5,7 +5,7 @@ use crate::command::number::integer;
 use crate::data::packed::Element;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 
 /// Longest reply that a negative count may ask for, which is as long as the count says and not as
 /// long as the set: bytes, at the least that the members take.
@@ -43,8 +43,11 @@ pub(super) fn spop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             set.pop_many(count, &limits, cx.random, &mut |member| write_member(out, member));
         }
     }
+    if popped > 0 {
+        cx.keys.notify(Class::Set, "spop", key);
+    }
     if popped == len {
-        cx.keys.remove(key);
+        cx.keys.delete(key);
     }
     cx.keys.changed(popped as u64);
     Ok(())

@@ -328,7 +328,12 @@ fn store_result(cx: &mut Cx, args: Args, operation: Operation) -> Result<(), Cmd
     let limits = limits(cx.settings);
     let set = request.run(&cx.keys, |elements| SortedSet::from_sorted(elements, limits));
     cx.out.int(set.len() as i64);
-    store(cx, args.at(1), set);
+    let event = match operation {
+        Operation::Union => "zunionstore",
+        Operation::Intersection => "zinterstore",
+        Operation::Difference => "zdiffstore",
+    };
+    store(cx, args.at(1), set, event);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::data::Type;
 use crate::data::sorted_set::{Direction, SortedSet};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Protocol};
-use crate::shard::{Cx, TimedOut, Wait};
+use crate::shard::{Class, Cx, TimedOut, Wait};
 use std::ops::Range;
 
 const NOT_POSITIVE: CmdError = CmdError::fixed("ERR value is out of range, must be positive");
@@ -83,8 +83,11 @@ fn take_from(cx: &mut Cx, key: &[u8], what: (End, usize, Form)) -> Result<bool, 
         return Ok(true);
     }
     let taken = take(out, set, key, what);
-    if set.is_empty() {
-        keys.remove(key);
+    let is_empty = set.is_empty();
+    let event = if what.0 == End::Least { "zpopmin" } else { "zpopmax" };
+    keys.notify(Class::SortedSet, event, key);
+    if is_empty {
+        keys.delete(key);
     }
     keys.changed(taken as u64);
     Ok(true)

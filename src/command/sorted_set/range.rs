@@ -8,7 +8,7 @@ use crate::data::sorted_set::{
 };
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 use std::ops::Range;
 
 const NOT_A_SCORE_RANGE: CmdError = CmdError::fixed("ERR min or max is not a float");
@@ -217,7 +217,7 @@ pub fn zrangestore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
     };
     cx.out.int(result.len() as i64);
-    store(cx, args.at(1), result);
+    store(cx, args.at(1), result, "zrangestore");
     Ok(())
 }
 
@@ -239,14 +239,23 @@ pub fn zlexcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn remove(cx: &mut Cx, args: Args, by: By) -> Result<(), CmdError> {
     let (key, span) = (args.at(1), Span::parse(by, args.at(2), args.at(3))?);
-    let mut removed = 0;
+    let (mut removed, mut is_empty) = (0, false);
     if let Some(set) = find_mut(&mut cx.keys, key)? {
         let ranks = span.resolve(set, Direction::Ascending);
         removed = ranks.len();
         set.remove_ranks(ranks, &mut |_, _| ());
-        if set.is_empty() {
-            cx.keys.remove(key);
-        }
+        is_empty = set.is_empty();
+    }
+    if removed > 0 {
+        let event = match by {
+            By::Rank => "zremrangebyrank",
+            By::Score => "zremrangebyscore",
+            By::Lex => "zremrangebylex",
+        };
+        cx.keys.notify(Class::SortedSet, event, key);
+    }
+    if is_empty {
+        cx.keys.delete(key);
     }
     cx.keys.changed(removed as u64);
     cx.out.int(removed as i64);

@@ -7,7 +7,7 @@ use crate::data::sorted_set::{Limits, SortedSet};
 use crate::data::value::Encoding;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 use smallvec::SmallVec;
 
 const NX_AND_XX: CmdError =
@@ -143,6 +143,10 @@ pub(in crate::command) fn add_all<'m>(
         }
     }
     let Outcome { added, updated, score } = outcome;
+    if added + updated > 0 {
+        let event = if conditions.incr { "zincr" } else { "zadd" };
+        cx.keys.notify(Class::SortedSet, event, key);
+    }
     cx.keys.changed((added + updated) as u64);
     match (conditions.incr, score) {
         (true, Some(score)) => write_score(&mut cx.out, score),
@@ -154,15 +158,21 @@ pub(in crate::command) fn add_all<'m>(
 
 pub fn zrem(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let key = args.at(1);
-    let mut removed = 0;
+    let (mut removed, mut is_empty) = (0, false);
     if let Some(set) = find_mut(&mut cx.keys, key)? {
         for member in args.from(2).iter() {
             removed += u64::from(set.remove(member).is_some());
-            if set.is_empty() {
-                cx.keys.remove(key);
+            is_empty = set.is_empty();
+            if is_empty {
                 break;
             }
         }
+    }
+    if removed > 0 {
+        cx.keys.notify(Class::SortedSet, "zrem", key);
+    }
+    if is_empty {
+        cx.keys.delete(key);
     }
     cx.keys.changed(removed);
     cx.out.int(removed as i64);

@@ -6,7 +6,7 @@ use crate::command::number::integer;
 use crate::data::stream::{Id, NewId, Refused, Stream, Trim};
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 use smallvec::SmallVec;
 
 /// Up to where the stream is trimmed.
@@ -136,6 +136,7 @@ pub fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     let pairs: SmallVec<[&[u8]; 16]> = args.from(first).iter().collect();
     let (key, limits) = (args.at(1), node_limits(cx));
+    let mut trimmed = 0;
     let added = match cx.keys.get_mut(key) {
         Some(entry) => {
             let stream = stream_of_mut(entry)?;
@@ -146,7 +147,7 @@ pub fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             }
             let added = stream.log.append(new_id, &pairs, limits).map_err(refusal)?;
             if let Some(trimming) = options.trimming {
-                trim(stream, trimming);
+                trimmed = trim(stream, trimming);
             }
             added
         }
@@ -158,12 +159,16 @@ pub fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             let mut stream = Box::<Stream>::default();
             let added = stream.log.append(new_id, &pairs, limits).map_err(refusal)?;
             if let Some(trimming) = options.trimming {
-                trim(&mut stream, trimming);
+                trimmed = trim(&mut stream, trimming);
             }
             insert(cx, key, stream);
             added
         }
     };
+    cx.keys.notify(Class::Stream, "xadd", key);
+    if trimmed > 0 {
+        cx.keys.notify(Class::Stream, "xtrim", key);
+    }
     cx.keys.changed(1);
     cx.keys.ready(key);
     id::write(&mut cx.out, added);
@@ -185,6 +190,9 @@ pub fn xtrim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         (Some(entry), Some(trimming)) => trim(stream_of_mut(entry)?, trimming),
         _ => 0,
     };
+    if trimmed > 0 {
+        cx.keys.notify(Class::Stream, "xtrim", args.at(1));
+    }
     cx.keys.changed(trimmed);
     cx.out.int(trimmed as i64);
     Ok(())
@@ -200,6 +208,9 @@ pub fn xdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             ids.iter().filter(|id| stream.log.delete(**id)).count()
         }
     };
+    if deleted > 0 {
+        cx.keys.notify(Class::Stream, "xdel", args.at(1));
+    }
     cx.keys.changed(deleted as u64);
     cx.out.int(deleted as i64);
     Ok(())
@@ -249,6 +260,7 @@ pub fn xsetid(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if max_deleted != Id::MIN {
         log.max_deleted = max_deleted;
     }
+    cx.keys.notify(Class::Stream, "xsetid", args.at(1));
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())

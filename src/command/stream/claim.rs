@@ -1,13 +1,13 @@
 //! Entries that were delivered and not acknowledged: XPENDING, XCLAIM, XAUTOCLAIM.
 
-use super::group::pending_group;
+use super::group::{CREATE_CONSUMER, pending_group};
 use super::range::write_message;
 use super::{id, no_group_or_key, stream_of, stream_of_mut};
 use crate::command::number::integer;
 use crate::data::stream::{ConsumerId, Group, Id, Log, Message, Pending};
 use crate::error::{CmdError, shown};
 use crate::resp::{Args, Encoder};
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 use smallvec::SmallVec;
 
 /// Which pending entries XPENDING is to show.
@@ -182,23 +182,23 @@ fn write_claimed(out: &mut Encoder, claimed: &[Message], just_id: bool) {
     }
 }
 
-/// A command's consumer, made if need be; and how many things that changed.
-fn claimant(group: &mut Group, name: &[u8], now: i64) -> (ConsumerId, u64) {
+/// A command's consumer, made if need be; and whether it was made.
+fn claimant(group: &mut Group, name: &[u8], now: i64) -> (ConsumerId, bool) {
     let (consumer, made) = group.find_or_make(name, now);
     group.consumer_mut(consumer).seen_at = now;
-    (consumer, u64::from(made))
+    (consumer, made)
 }
 
 pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, name, now) = (args.at(1), args.at(2), cx.now());
-    let stream = cx.keys.get_mut_unwatched(key).map(stream_of_mut).transpose()?;
+    let stream = cx.keys.read_mut_unwatched(key).map(stream_of_mut).transpose()?;
     let (log, group) = stream
         .and_then(|stream| stream.group_mut(name))
         .ok_or_else(|| no_group_or_key(key, name, b""))?;
     let claim = Claim::read(args, now)?;
     let moved = claim.last_id > group.last_id;
     group.last_id = group.last_id.max(claim.last_id);
-    let (consumer, mut changes) = claimant(group, args.at(3), now);
+    let (consumer, made) = claimant(group, args.at(3), now);
     let mut claimed: Vec<Message> = Vec::with_capacity(claim.ids.len());
     let mut dropped = 0;
     for id in &claim.ids {
@@ -222,9 +222,12 @@ pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         group.consumer_mut(consumer).active_at = Some(now);
     }
     write_claimed(&mut cx.out, &claimed, claim.just_id);
-    changes += claimed.len() as u64 + dropped;
+    let mut changes = u64::from(made) + claimed.len() as u64 + dropped;
     if moved && claimed.is_empty() && dropped == 0 {
         changes += 1;
+    }
+    if made {
+        cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
     cx.keys.changed(changes);
     Ok(())
@@ -305,7 +308,7 @@ impl AutoClaim {
 pub fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let claim = AutoClaim::read(args)?;
     let (key, name, now) = (args.at(1), args.at(2), cx.now());
-    let stream = cx.keys.get_mut_unwatched(key).map(stream_of_mut).transpose()?;
+    let stream = cx.keys.read_mut_unwatched(key).map(stream_of_mut).transpose()?;
     let (log, group) = stream
         .and_then(|stream| stream.group_mut(name))
         .ok_or_else(|| no_group_or_key(key, name, b""))?;
@@ -320,7 +323,10 @@ pub fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     write_claimed(out, &claimed, claim.just_id);
     out.array(gone.len());
     gone.iter().for_each(|id| id::write(out, *id));
-    let changes = made + (claimed.len() + gone.len()) as u64;
+    let changes = u64::from(made) + (claimed.len() + gone.len()) as u64;
+    if made {
+        cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
+    }
     cx.keys.changed(changes);
     Ok(())
 }

@@ -8,8 +8,11 @@ use crate::command::number::integer;
 use crate::data::stream::{Group, Id, Stream};
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Class, Cx};
 use smallvec::SmallVec;
+
+/// The event of a consumer that was not there, whichever command has made it.
+pub const CREATE_CONSUMER: &str = "xgroup-createconsumer";
 
 /// The stream of an XGROUP subcommand that makes none.
 fn existing<'c>(cx: &'c mut Cx, key: &[u8]) -> Result<&'c mut Stream, CmdError> {
@@ -87,6 +90,7 @@ pub fn create(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if !stream.add_group(name, group) {
         return Err(CmdError::fixed("BUSYGROUP Consumer Group name already exists"));
     }
+    cx.keys.notify(Class::Stream, "xgroup-create", key);
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())
@@ -106,6 +110,7 @@ pub fn set_id(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         text => id::lenient(text, 0)?,
     };
     group.entries_read = options.entries_read;
+    cx.keys.notify(Class::Stream, "xgroup-setid", key);
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())
@@ -114,6 +119,7 @@ pub fn set_id(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 pub fn destroy(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let destroyed = existing(cx, args.at(2))?.remove_group(args.at(3)).is_some();
     if destroyed {
+        cx.keys.notify(Class::Stream, "xgroup-destroy", args.at(2));
         cx.keys.changed(1);
         // Whoever waits for this group is told that it is gone.
         cx.keys.ready(args.at(2));
@@ -125,6 +131,9 @@ pub fn destroy(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 pub fn create_consumer(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now = cx.now();
     let (_, made) = existing_group(cx, args.at(2), args.at(3))?.find_or_make(args.at(4), now);
+    if made {
+        cx.keys.notify(Class::Stream, CREATE_CONSUMER, args.at(2));
+    }
     cx.keys.changed(u64::from(made));
     cx.out.int(i64::from(made));
     Ok(())
@@ -132,6 +141,9 @@ pub fn create_consumer(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 pub fn delete_consumer(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let pending = existing_group(cx, args.at(2), args.at(3))?.remove_consumer(args.at(4));
+    if pending.is_some() {
+        cx.keys.notify(Class::Stream, "xgroup-delconsumer", args.at(2));
+    }
     cx.keys.changed(u64::from(pending.is_some()));
     cx.out.int(pending.unwrap_or(0) as i64);
     Ok(())
@@ -157,7 +169,7 @@ pub fn group_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 }
 
 pub fn xack(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let group = match cx.keys.get_mut_unwatched(args.at(1)) {
+    let group = match cx.keys.read_mut_unwatched(args.at(1)) {
         Some(entry) => stream_of_mut(entry)?.group_mut(args.at(2)),
         None => None,
     };

@@ -7,6 +7,7 @@
 //! A client that waits in XREADGROUP is to be told when its group is gone, by whatever has taken
 //! the stream away: its row says so by the flag [`SERVED_WHOLE`](crate::command::spec).
 
+use super::group::CREATE_CONSUMER;
 use super::range::{write_entries, write_message};
 use super::{id, no_group_or_key, stream_of, stream_of_mut};
 use crate::command::number::integer;
@@ -14,7 +15,7 @@ use crate::data::Type;
 use crate::data::stream::{ConsumerId, Group, Id, Log, Message, Pending, Stream};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Protocol};
-use crate::shard::{Cx, TimedOut, Wait};
+use crate::shard::{Class, Cx, TimedOut, Wait};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -290,7 +291,7 @@ fn serve(
 ) -> Result<bool, CmdError> {
     let now = cx.now();
     let Some((group, consumer)) = request.group else { return Ok(false) };
-    let Some(entry) = cx.keys.get_mut_unwatched(key) else { return Ok(false) };
+    let Some(entry) = cx.keys.read_mut_unwatched(key) else { return Ok(false) };
     let Some((log, group)) = stream_of_mut(entry)?.group_mut(group) else { return Ok(false) };
     let (consumer, made) = group.find_or_make(consumer, now);
     group.consumer_mut(consumer).seen_at = now;
@@ -306,6 +307,9 @@ fn serve(
             true => write_history(out, log, group, consumer, (after, request.most), now),
             false => write_new(out, log, group, consumer, request, now),
         }
+    }
+    if made {
+        cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
     cx.keys.changed(u64::from(made) + u64::from(serves));
     Ok(serves)

@@ -184,11 +184,10 @@ pub(super) const ROWS: &[Row] = &[
         "notify-keyspace-events",
         Kind::Special(special::NOTIFY_KEYSPACE_EVENTS),
         "\"\"",
-        "Classes of keyspace events to publish. Only the empty value (none) is accepted so far.",
+        "Keyspace events to publish, by letters; none by default. K sends them to \
+         __keyspace@<db>__:<key>, E to __keyevent@<db>__:<event>. The classes are g (any type), $ \
+         (strings), l (lists), s (sets), h (hashes), z (sorted sets), t (streams), x (expired), e \
+         (evicted), d (modules), A (all of these), n (new keys), m (missed keys).",
     )
-    .mutable()
-    .refuse(
-        |v| !v.notify_keyspace_events.is_empty(),
-        "keyspace events aren't published yet: only the empty value is accepted",
-    ),
+    .mutable(),
 ];

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::super::{
+    events::EventClasses,
     file::quote,
     row::{Special, Turn},
     units::{format_memory, parse_integer, parse_memory},
@@ -189,8 +190,8 @@ pub(super) const NOTIFY_KEYSPACE_EVENTS: Special = Special {
     hint: "classes",
     many: false,
     set: set_notify_keyspace_events,
-    show: |values| values.notify_keyspace_events.clone().into_bytes(),
-    lines: |values| vec![quote(values.notify_keyspace_events.as_bytes())],
+    show: |values| values.notify_keyspace_events.shown().into_bytes(),
+    lines: |values| vec![quote(values.notify_keyspace_events.written().as_bytes())],
 };
 
 fn set_notify_keyspace_events(
@@ -199,13 +200,9 @@ fn set_notify_keyspace_events(
     _: Turn,
 ) -> Result<(), String> {
     let [word] = words else { return Err(WRONG_NUMBER.to_owned()) };
-    match str::from_utf8(word) {
-        Ok(text) if text.bytes().all(|class| b"Ag$lshzxeKEtmdn".contains(&class)) => {
-            values.notify_keyspace_events = text.to_owned();
-            Ok(())
-        }
-        _ => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
-    }
+    values.notify_keyspace_events =
+        EventClasses::parse(word).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,141 @@
+//! Keyspace events: what happens to keys, published to those who listen for it.
+//!
+//! ```text
+//!   Keys::notify(class, event, key)            a command says what it has done
+//!     │ nothing is wanted: one branch
+//!     └─ Channels::raise ──┬─ __keyspace@<db>__:<key>     <event>
+//!                          └─ __keyevent@<db>__:<event>   <key>
+//! ```
+//!
+//! Every shard knows who listens to these channels, as it knows the patterns; so the shard where
+//! a key lives publishes the key's events itself, and they come in the order in which they
+//! were raised. What happens to a key in the hands of another shard is sent by its owner when the key
+//! is back.
+//!
+//! Commands raise their own events, each at its place among the changes. What no command knows is raised
+//! here and in the keyspace: keys that come (`new`), that have expired (`expired`, for fields
+//! `hexpired`), and reads that miss (`keymiss`).
+//!
+//! Absent: events of what has no key (FLUSHALL, SWAPDB), as in Redis; and `evicted`, as long as no
+//! key is ever removed to make room: whoever does so raises it here, beside `expired`.
+
+use super::channels::{Channels, Foreign};
+use super::keyspace::{Keys, Keyspace};
+use crate::config::{EventClass, EventClasses};
+use crate::data::Entry;
+
+/// Whether a channel's messages are keyspace events, which come from any shard.
+pub fn is_event_channel(name: &[u8]) -> bool {
+    name.starts_with(b"__keyspace@") || name.starts_with(b"__keyevent@")
+}
+
+/// What has happened to a key.
+#[derive(Clone, Copy)]
+pub(super) struct Event<'a> {
+    pub class: EventClass,
+    pub name: &'static str,
+    pub db: usize,
+    pub key: &'a [u8],
+    pub hash: u64,
+}
+
+impl Channels {
+    /// Publishes an event where it is wanted.
+    pub(super) fn raise(&mut self, event: Event) {
+        if !self.wanted.has(event.class) {
+            return;
+        }
+        let Event { name, db, key, .. } = event;
+        if self.wanted.keyspace() {
+            self.publish_event(event, ("__keyspace@", key), name.as_bytes(), db);
+        }
+        if self.wanted.keyevent() {
+            self.publish_event(event, ("__keyevent@", name.as_bytes()), key, db);
+        }
+    }
+
+    fn publish_event(&mut self, event: Event, (kind, what): (&str, &[u8]), text: &[u8], db: usize) {
+        let mut number = itoa::Buffer::new();
+        let number = number.format(db);
+        let channel = [kind.as_bytes(), number.as_bytes(), b"__:", what].concat();
+        if !self.is_block_running() {
+            self.publish_about(&channel, text, Some(event.hash));
+        } else if self.receivers(&channel, false) > 0 {
+            // Whose key it is, and who is to send it, is seen when the keys are given back.
+            let (channel, message) = (channel.into(), text.into());
+            let about = Some(event.key.into());
+            self.foreign.push(Foreign { channel, message, sharded: false, about });
+        }
+    }
+}
+
+impl Keyspace {
+    /// Which events are wanted from now on.
+    pub fn want_events(&mut self, wanted: EventClasses) {
+        self.notifies = wanted.any();
+        self.channels.wanted = wanted;
+    }
+}
+
+impl Keyspace {
+    /// Publishes what another shard has left to this one.
+    pub fn publish_foreign(&mut self, foreign: Foreign) {
+        let Foreign { channel, message, sharded, about } = foreign;
+        match about {
+            Some(key) => {
+                let hash = self.hash(&key);
+                self.channels.publish_about(&channel, &message, Some(hash));
+            }
+            None => drop(self.channels.publish(&channel, &message, sharded)),
+        }
+    }
+}
+
+impl Keys<'_> {
+    /// The channels of this shard.
+    pub fn channels(&mut self) -> &mut Channels {
+        &mut self.space.channels
+    }
+
+    /// Says that something has happened to a key.
+    #[inline]
+    pub fn notify(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
+        if self.space.notifies {
+            self.raise(class, event, key);
+        }
+    }
+
+    /// Removes a key and says so; whether there was one.
+    pub fn delete(&mut self, key: &[u8]) -> bool {
+        let removed = self.remove(key);
+        if removed {
+            self.notify(EventClass::Generic, "del", key);
+        }
+        removed
+    }
+
+    #[cold]
+    fn raise(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        let (db, hash) = (self.db, self.space.hash(key));
+        self.space.channels.raise(Event { class, name, db, key, hash });
+    }
+}
+
+/// An entry whose time was over is gone: its key's, or that of all parts of its value.
+#[cold]
+pub(super) fn raise_expired(
+    channels: &mut Channels,
+    (db, hash): (usize, u64),
+    gone: &Entry,
+    now: i64,
+) {
+    let key = gone.key();
+    let mut raise = |class, name| channels.raise(Event { class, name, db, key, hash });
+    match gone.expire_at().is_some_and(|at| now > at) {
+        true => raise(EventClass::Expired, "expired"),
+        false => {
+            raise(EventClass::Hash, "hexpired");
+            raise(EventClass::Generic, "del");
+        }
+    }
+}
