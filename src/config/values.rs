@@ -140,6 +140,7 @@ pub struct Values {
     pub hz: u32,
     pub dynamic_hz: bool,
     /// 1 to 10.
+    pub tracking_table_max_keys: u64,
     pub active_expire_effort: u32,
 
     // Encodings of the data types

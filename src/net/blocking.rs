@@ -77,6 +77,7 @@ pub struct Waiters {
     queues: HashMap<(usize, Box<[u8]>), Queue>,
     /// Ready keys that a transaction holds, or whose first waiter another shard is trying to serve.
     deferred: Vec<(usize, Box<[u8]>)>,
+    /// Replies for clients of this shard.
     served: Vec<Served>,
     /// Clients of this shard whose commands are to run again.
     retries: Vec<Arc<Waiting>>,
@@ -100,6 +101,11 @@ impl Waiters {
     pub fn turn(&mut self) -> u64 {
         self.turns += 1;
         self.turns
+    }
+
+    /// Whether a client of this shard has been served that has not got its reply yet.
+    pub fn has_served(&self, token: Token) -> bool {
+        self.served.iter().any(|served| served.waiting.token == token)
     }
 
     pub fn is_idle(&self) -> bool {
@@ -280,14 +286,16 @@ impl Worker {
     #[inline]
     pub(super) fn has_ready(&self) -> bool {
         let waited = self.shard.keyspace.waited.as_ref();
-        self.shard.channels.has_mail() || waited.is_some_and(|waited| waited.has_ready())
+        self.shard.channels.has_mail()
+            || self.shard.keyspace.has_invalidations()
+            || waited.is_some_and(|waited| waited.has_ready())
     }
 
     /// Serves those who wait for keys that have become ready. To be called after a whole command,
     /// block or transaction, and never in the middle of one.
     #[cold]
     pub(super) fn serve(&mut self) {
-        self.send_published();
+        self.send_effects();
         while let Some((db, key)) =
             self.shard.keyspace.waited.as_mut().and_then(|waited| waited.next_ready())
         {
@@ -296,7 +304,15 @@ impl Worker {
                 true => self.waiters.deferred.push((db, key)),
                 false => self.serve_key(db, key),
             }
+            self.send_effects();
         }
+    }
+
+    /// Sends what clients are to be told of what has been done here.
+    pub(super) fn send_effects(&mut self) {
+        self.send_invalidations();
+        self.send_flushed();
+        self.send_published();
     }
 
     /// Keys that were held are free, or a shard has done with a client: those that were ready are so again.
@@ -383,7 +399,11 @@ impl Worker {
             return Attempt::Nothing;
         }
         let served = Served { waiting: waiting.clone(), shard: self.index, reply };
-        self.waiters.served.push(served);
+        match waiting.origin == self.index {
+            true => self.waiters.served.push(served),
+            // At once: what is sent next to the client must not overtake its reply.
+            false => self.mail.push(waiting.origin, Message::Served(Box::new(served))),
+        }
         Attempt::Gone
     }
 
@@ -462,14 +482,9 @@ impl Worker {
             for waiting in std::mem::take(&mut self.waiters.retries) {
                 self.retry_blocked(io, waiting);
             }
-            for served in std::mem::take(&mut self.waiters.served) {
-                match served.waiting.origin == self.index {
-                    true => self.finish_served(io, served),
-                    false => {
-                        let origin = served.waiting.origin;
-                        self.mail.push(origin, Message::Served(Box::new(served)));
-                    }
-                }
+            while !self.waiters.served.is_empty() {
+                let served = self.waiters.served.remove(0);
+                self.finish_served(io, served);
             }
         }
     }

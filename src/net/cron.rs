@@ -48,7 +48,11 @@ impl Worker {
         }
         if self.background.expire_more && !self.pause.keeps_expired() {
             self.expire_slice();
+            if self.has_ready() {
+                self.serve();
+            }
         }
+        self.look_after_tracking(due);
         self.more |= self.shard.keyspace.free_piece();
     }
 

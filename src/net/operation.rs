@@ -7,7 +7,8 @@ use super::subscribers::Subscribing;
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    ClientsAnswer, ClientsRequest, CommandId, Run, execute, scan_cursor_join, scan_cursor_split,
+    ClientsAnswer, ClientsRequest, CommandId, Run, TrackingRequest, execute, scan_cursor_join,
+    scan_cursor_split,
 };
 use crate::resp::{Args, Span};
 use crate::route::Batch;
@@ -59,6 +60,8 @@ pub enum Question {
         all: bool,
     },
     Unpause,
+    /// Where the client is to which another one's invalidations are to go.
+    Redirect(Box<TrackingRequest>),
 }
 
 /// What one shard answers; a question that asks nothing is answered by having done it.
@@ -122,7 +125,9 @@ impl Worker {
             *waiting -= 1;
             answers.push(answer);
         }
-        if self.finish_asking(&mut conn) {
+        if let Some(question) = Worker::search_again(&conn) {
+            self.ask(io, token, &mut conn, question);
+        } else if self.finish_asking(&mut conn) && conn.operation.is_none() {
             self.go_on_with_block(io, token, &mut conn);
             self.resume(io, token, &mut conn);
         }
@@ -132,6 +137,10 @@ impl Worker {
     fn finish_asking(&mut self, conn: &mut Conn) -> bool {
         match conn.operation.take() {
             Some(Operation::Asking { question, waiting: 0, answers }) => {
+                if let Question::Redirect(request) = *question {
+                    self.finish_redirect(conn, *request, &answers);
+                    return true;
+                }
                 self.reply_to_command(conn, |out| match *question {
                     Question::Clients(request) => request.reply(answers, out),
                     _ => out.ok(),

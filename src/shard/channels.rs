@@ -150,7 +150,7 @@ impl Channels {
     }
 }
 
-fn count(listeners: &mut Listeners, shard: usize, more: bool) {
+pub fn count(listeners: &mut Listeners, shard: usize, more: bool) {
     let shard = shard as u16;
     match listeners.iter().position(|(own, _)| *own == shard) {
         Some(at) if more => listeners[at].1 += 1,

@@ -16,7 +16,9 @@
 //! Absent: a queue of keys ordered by their time. It would cost memory for every key with an
 //! expiry and work whenever one changes; a mark in the bucket costs a bit.
 
+use super::keyspace::hash_with;
 use super::{Keyspace, Shard};
+use crate::session::ClientRef;
 
 /// With so many calls the hand has gone round, however few entries have an expiry. Called ten times
 /// a second, that is ten seconds.
@@ -177,11 +179,15 @@ impl Keyspace {
             }
             expired
         };
-        let (watches, graveyard) = (&mut self.watches, &mut self.graveyard);
+        let (watches, tracking) = (&mut self.watches, &mut self.tracking);
+        let (hasher, graveyard) = (&self.hasher, &mut self.graveyard);
         let mut taken = |entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
                 watches.touch(db, entry.key());
+            }
+            if let Some(tracking) = tracking {
+                tracking.touch(hash_with(hasher, entry.key()), entry.key(), ClientRef::NOBODY);
             }
             graveyard.bury(entry);
         };

@@ -12,6 +12,7 @@
 
 use super::access::Access;
 use super::free::Graveyard;
+use super::tracking::Tracking;
 use super::waited::Waited;
 use super::watch::Watches;
 use crate::clock;
@@ -19,6 +20,7 @@ use crate::data::entry::Entry;
 use crate::data::table;
 use crate::metrics::ShardStats;
 use crate::resp::Args;
+use crate::session::ClientRef;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ pub struct Keyspace {
     pub(super) dbs: Vec<Table>,
     pub(super) graveyard: Graveyard,
     pub(super) hasher: ahash::RandomState,
-    random: fastrand::Rng,
+    pub(super) random: fastrand::Rng,
     memo: Memo,
     pub access: Access,
     /// Whether keys are expired without being asked for (`DEBUG SET-ACTIVE-EXPIRE`).
@@ -56,6 +58,8 @@ pub struct Keyspace {
     pub(super) stats: Arc<ShardStats>,
     /// Nothing while no key is watched.
     pub(super) watches: Option<Box<Watches>>,
+    /// Nothing while no client tracks keys.
+    pub(super) tracking: Option<Box<Tracking>>,
     /// Nothing while nobody waits for a key.
     pub waited: Option<Box<Waited>>,
     /// Trackers that have watched borrowed keys so far.
@@ -77,6 +81,7 @@ impl Keyspace {
             active_expire: true,
             stats,
             watches: None,
+            tracking: None,
             waited: None,
             trackers: 0,
         }
@@ -85,10 +90,7 @@ impl Keyspace {
     /// The hash of a key, the same in all databases.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        use std::hash::{BuildHasher, Hasher};
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        hasher.finish()
+        hash_with(&self.hasher, key)
     }
 
     /// Starts loading what a lookup of a key with this hash reads first.
@@ -136,6 +138,14 @@ impl Keyspace {
         stats.keys.set(table.len() as u64);
         stats.expires.set((table.marked_len() - table.marked_in_part_len()) as u64);
     }
+}
+
+#[inline]
+pub(super) fn hash_with(hasher: &ahash::RandomState, key: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
 /// One database at one instant, in the hands of one command.
@@ -357,7 +367,7 @@ impl Keys<'_> {
         if entry.is_expired(self.now) {
             self.space.stats.expired_keys.add(1);
             self.space.graveyard.bury(entry);
-            self.touch_watched(key);
+            self.touch_expired(key);
             return None;
         }
         Some(entry)
@@ -414,6 +424,9 @@ impl Keys<'_> {
         {
             watches.touch_looked_at();
         }
+        if n > 0 {
+            self.touch_looked_at();
+        }
     }
 
     /// Shows one bucket of entries, expired ones too, and gives the next position, 0 after the last.
@@ -448,6 +461,7 @@ impl Keys<'_> {
         if self.space.watches.is_some() {
             self.touch_present(db, db);
         }
+        self.touch_all();
         let fresh = Table::with_hasher(self.space.hasher.clone());
         let old = std::mem::replace(&mut self.space.dbs[db], fresh);
         let keys = old.len();
@@ -462,6 +476,9 @@ impl Keys<'_> {
         if self.space.watches.is_some() && a != b {
             self.touch_present(a, b);
             self.touch_present(b, a);
+        }
+        if a != b {
+            self.touch_all();
         }
         self.space.dbs.swap(a, b);
         self.space.changed_all(a);
@@ -480,7 +497,7 @@ impl Keys<'_> {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
         match self.memo {
             (at, len, hash) if at == key.as_ptr().addr() && len == key.len() => hash,
             _ => self.space.hash(key),
@@ -496,7 +513,7 @@ impl Keys<'_> {
     #[inline]
     fn find(&mut self, key: &[u8], lookup: Lookup) -> Option<Occupied<'_>> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        let Keyspace { dbs, access, random, stats, watches, waited, graveyard, .. } =
+        let Keyspace { dbs, access, random, stats, watches, tracking, waited, graveyard, .. } =
             &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
         if let Some(entry) = found.take_if(|entry| entry.is_expired(now)) {
@@ -507,6 +524,9 @@ impl Keys<'_> {
             stats.expired_keys.add(1);
             if let Some(watches) = watches {
                 watches.touch(db, key);
+            }
+            if let Some(tracking) = tracking {
+                tracking.touch(hash, key, ClientRef::NOBODY);
             }
             if let Some(waited) = waited {
                 waited.changed(db, key);
