@@ -47,6 +47,11 @@ impl Blocking {
     pub fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
+
+    /// Whether it has been served, and its reply is on its way.
+    pub fn is_served(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_done())
+    }
 }
 
 /// A reply for a client that has waited.
@@ -101,11 +106,6 @@ impl Waiters {
     pub fn turn(&mut self) -> u64 {
         self.turns += 1;
         self.turns
-    }
-
-    /// Whether a client of this shard has been served that has not got its reply yet.
-    pub fn has_served(&self, token: Token) -> bool {
-        self.served.iter().any(|served| served.waiting.token == token)
     }
 
     pub fn is_idle(&self) -> bool {
@@ -401,7 +401,7 @@ impl Worker {
         let served = Served { waiting: waiting.clone(), shard: self.index, reply };
         match waiting.origin == self.index {
             true => self.waiters.served.push(served),
-            // At once: what is sent next to the client must not overtake its reply.
+            // At once: it is to be there before what is sent next.
             false => self.mail.push(waiting.origin, Message::Served(Box::new(served))),
         }
         Attempt::Gone

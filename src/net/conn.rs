@@ -158,9 +158,15 @@ impl Conn {
         self.session.tracking.is_some() || self.is_target
     }
 
-    /// Whether messages must wait for the reply that comes next.
+    /// Whether messages must wait for the reply that comes next: it is on its way, and they may tell of
+    /// what has happened since it was made.
     pub fn owes_reply(&self) -> bool {
-        self.operation.as_ref().is_some_and(Operation::is_brief) || self.session.is_executing()
+        let is_made = match &self.operation {
+            Some(Operation::Blocking(blocking)) => !blocking.is_waiting() || blocking.is_served(),
+            Some(operation) => operation.is_brief(),
+            None => false,
+        };
+        is_made || self.session.is_executing()
     }
 
     /// Whether all that was asked has been answered and sent.

@@ -100,6 +100,7 @@ impl Worker {
                 self.mark(token);
             } else if silence_ms > 0
                 && !conn.session.is_subscriber()
+                && !conn.session.monitor
                 && self.now - conn.session.active_at > silence_ms
                 && conn.waits_for_peer()
             {

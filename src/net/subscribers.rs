@@ -370,7 +370,7 @@ impl Worker {
         if conn.session.closing || conn.kill_now {
             return;
         }
-        if self.owes_reply(conn) {
+        if conn.owes_reply() {
             return conn.early.extend_from_slice(bytes);
         }
         self.reply(conn, |out| out.raw(bytes));
@@ -382,7 +382,7 @@ impl Worker {
 
     /// Lets messages follow the reply for which they had to wait.
     pub(super) fn push_early(&mut self, conn: &mut Conn) {
-        if !conn.early.is_empty() && !self.owes_reply(conn) {
+        if !conn.early.is_empty() && !conn.owes_reply() {
             let early = std::mem::take(&mut conn.early);
             self.reply(conn, |out| out.raw(&early));
         }

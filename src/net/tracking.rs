@@ -422,6 +422,13 @@ impl Worker {
         }
     }
 
+    /// Whether all keys are held, perhaps by a flush that is over: who tracks keys from now on is to
+    /// hear nothing of it.
+    #[inline]
+    pub(super) fn ends_flush(&self) -> bool {
+        self.shard.keyspace.is_tracked() && self.line.intents.holds_all()
+    }
+
     /// Takes in what has changed until now.
     pub(super) fn hear_of_changes(&mut self, io: &mut dyn Io) {
         self.read_arrived(io);

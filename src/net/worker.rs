@@ -360,12 +360,6 @@ impl Worker {
         self.conns[index] = Some((token, conn));
     }
 
-    /// Whether messages to a client must wait for a reply: one that is on its way, or that has been
-    /// made and not handed out.
-    pub(super) fn owes_reply(&self, conn: &Conn) -> bool {
-        conn.owes_reply() || (conn.is_blocked() && self.waiters.has_served(conn.token))
-    }
-
     /// The limit of the class of clients to which a connection belongs.
     pub(super) fn output_limit(&self, conn: &Conn) -> &OutputLimit {
         let limits = &self.limits.output;
@@ -435,7 +429,7 @@ impl Handler for Worker {
     fn received(&mut self, io: &mut dyn Io, connection: Token, bytes: &mut [u8]) {
         self.now = io.now();
         let Some(mut conn) = self.take(connection) else { return };
-        if conn.hears_of_changes() {
+        if conn.hears_of_changes() || self.ends_flush() {
             // What it asks now is answered behind what it has to hear until now.
             self.put(connection, conn);
             self.hear_of_changes(io);

@@ -94,14 +94,17 @@ pub(super) struct ReadKeys {
     items: usize,
     /// All keys were flushed, and the clients of the shard are not told yet.
     flushed: bool,
+    /// Its shard wants to know that.
+    wanted: bool,
 }
 
 impl ReadKeys {
     pub(super) fn new(hasher: &ahash::RandomState) -> ReadKeys {
-        ReadKeys { table: table::Table::with_hasher(hasher.clone()), items: 0, flushed: false }
+        let table = table::Table::with_hasher(hasher.clone());
+        ReadKeys { table, items: 0, flushed: false, wanted: false }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.table.is_empty() && !self.flushed
     }
 
@@ -154,7 +157,7 @@ pub struct Tracking {
 impl Tracking {
     fn new(hasher: &ahash::RandomState, stats: Arc<ShardStats>) -> Tracking {
         Tracking {
-            read: ReadKeys::new(hasher),
+            read: ReadKeys { wanted: true, ..ReadKeys::new(hasher) },
             prefixes: Prefixes::default(),
             by: ClientRef::NOBODY,
             looked_at: Vec::new(),
@@ -310,7 +313,7 @@ impl Keyspace {
         for _ in 0..keys {
             let table = &tracking.read.table;
             let Some(key) = table.random(&mut || random.u64(..)).map(|r| r.0.key.clone()) else {
-                return;
+                break;
             };
             let hash = table.hash(&key);
             if let Some(readings) = tracking.read.take(hash, &key) {
@@ -373,7 +376,7 @@ impl Keyspace {
 
     /// Has what was read of the own keys stand aside for what was read of others, or come back.
     pub(super) fn swap_read(&mut self, other: &mut ReadKeys) {
-        if self.tracking.is_some() || !other.is_empty() {
+        if self.tracking.is_some() || other.wanted || !other.is_empty() {
             let tracking = self.tracking();
             std::mem::swap(&mut tracking.read, other);
             tracking.note_size();

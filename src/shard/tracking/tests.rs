@@ -178,6 +178,14 @@ fn whole_tables_take_their_readers_along() {
     owner.accept_all(tables);
     assert!(owner.take_flushed() && !owner.take_flushed());
     assert_eq!(counts(&owner), (0, 0));
+    // Also when nobody has read anything, nor tracks keys at the borrower.
+    let mut other = keyspace();
+    let mut tables = owner.lend_all();
+    other.exchange(&mut tables);
+    other.keys(0, 0, true).flush(0);
+    other.exchange(&mut tables);
+    owner.accept_all(tables);
+    assert!(owner.take_flushed() && !other.take_flushed());
 }
 
 #[test]
@@ -189,6 +197,11 @@ fn all_is_forgotten_when_it_is_of_no_use() {
     space.give_up_tracked(100);
     assert_eq!(stale(&mut space).len(), 100);
     assert_eq!(counts(&space), (9_900, 9_900));
+    space.remember_read(b"k", B);
+    let mut few = keyspace();
+    few.remember_read(b"k", B);
+    few.give_up_tracked(100);
+    assert_eq!((stale(&mut few).len(), counts(&few)), (1, (0, 0)));
     space.forget_tracked();
     assert_eq!(counts(&space), (0, 0));
     let steps = (1..).find(|_| !space.free_tracked(100)).unwrap();
