@@ -87,6 +87,13 @@ pub struct ShardStats {
     pub pubsub_shard_channels: Counter,
     /// The same on all shards.
     pub pubsub_patterns: Counter,
+    /// Clients that track keys.
+    pub tracking_clients: Counter,
+    /// Keys of the shard that such clients have read, and these clients of all keys together.
+    pub tracked_keys: Counter,
+    pub tracked_items: Counter,
+    /// Prefixes that clients follow; the same on all shards.
+    pub tracking_prefixes: Counter,
     /// Keys that clients wait for, and those of them for which some wait until they are gone.
     pub blocking_keys: Counter,
     pub blocking_keys_on_nokey: Counter,
@@ -134,6 +141,10 @@ impl ShardStats {
             pubsub_channels: Counter::default(),
             pubsub_shard_channels: Counter::default(),
             pubsub_patterns: Counter::default(),
+            tracking_clients: Counter::default(),
+            tracked_keys: Counter::default(),
+            tracked_items: Counter::default(),
+            tracking_prefixes: Counter::default(),
             blocking_keys: Counter::default(),
             blocking_keys_on_nokey: Counter::default(),
             connection_migrations: Counter::default(),

@@ -118,6 +118,7 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
         bells: bells.into(),
         key_seed: seed(),
         next_client: AtomicU64::new(1),
+        giving_up: AtomicBool::new(false),
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
         busy: BusyShards::new(shards),

@@ -4,8 +4,9 @@
 
 use crate::resp::Protocol;
 pub use crate::rt::Peer;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// What CLIENT REPLY chose.
@@ -99,6 +100,61 @@ impl Subscriptions {
     }
 }
 
+/// A client and the shard that serves it, in one word.
+///
+/// It is where its messages go for as long as the client does not move, as those do not who are sent
+/// something without having asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientRef(NonZeroU64);
+
+impl ClientRef {
+    /// Not a client: a key that expires is changed by nobody.
+    pub const NOBODY: ClientRef = ClientRef(NonZeroU64::MAX);
+    const ID_BITS: u32 = 48;
+
+    pub const fn new(shard: usize, id: u64) -> ClientRef {
+        let word = (shard as u64) << Self::ID_BITS | id & Self::ID_MASK;
+        ClientRef(NonZeroU64::new(word).expect("clients' ids begin at 1"))
+    }
+
+    const ID_MASK: u64 = (1 << Self::ID_BITS) - 1;
+
+    pub const fn shard(self) -> usize {
+        (self.0.get() >> Self::ID_BITS) as usize
+    }
+
+    pub const fn id(self) -> u64 {
+        self.0.get() & Self::ID_MASK
+    }
+}
+
+/// What CLIENT TRACKING chose: which changes of keys the client is told of, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Tracking {
+    /// All keys with certain prefixes, and not those that it has read.
+    pub broadcast: bool,
+    /// Only reads that follow a CLIENT CACHING YES are remembered.
+    pub opt_in: bool,
+    /// All reads are remembered but those that follow a CLIENT CACHING NO.
+    pub opt_out: bool,
+    /// The client's own changes are left out.
+    pub no_loop: bool,
+    /// CLIENT CACHING has spoken about the next command.
+    pub caching: bool,
+    /// Another client gets the messages.
+    pub redirect: Option<ClientRef>,
+    /// That client is gone.
+    pub broken: bool,
+    pub prefixes: BTreeSet<Name>,
+}
+
+impl Tracking {
+    /// Whether what the client reads next is remembered.
+    pub fn remembers(&self) -> bool {
+        !self.broadcast && (!self.opt_in || self.caching) && !(self.opt_out && self.caching)
+    }
+}
+
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -122,6 +178,10 @@ pub struct Session {
     pub watched: usize,
     /// What it listens to, if it does.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it is told of changes, if it has asked for that.
+    pub tracking: Option<Box<Tracking>>,
+    /// It is shown what all clients do (`MONITOR`).
+    pub monitor: bool,
     /// `READONLY`: as a cluster client it accepts answers of a replica.
     pub readonly: bool,
     /// To be closed when the replies so far are out.
@@ -154,6 +214,8 @@ impl Session {
             blocked: false,
             watched: 0,
             subscriptions: None,
+            tracking: None,
+            monitor: false,
             readonly: false,
             closing: false,
             created_at: now,
@@ -166,7 +228,8 @@ impl Session {
     }
 
     /// Back to the state of a new connection, as RESET does. The library's name and version stay:
-    /// they say what is behind the connection, not what it asked for.
+    /// they say what is behind the connection, not what it asked for. What others know of it as well
+    /// (what it listens to, tracks and is shown) is for them to end.
     pub fn reset(&mut self, authenticated: bool) {
         self.name.clear();
         self.protocol = Protocol::default();
@@ -183,6 +246,19 @@ impl Session {
     /// Whether it listens to something and so can be sent what it has not asked for.
     pub fn is_subscriber(&self) -> bool {
         self.subscriptions.is_some()
+    }
+
+    /// Whether what it reads now is to be remembered for it.
+    #[inline]
+    pub fn tracks_reads(&self) -> bool {
+        self.tracking.as_ref().is_some_and(|tracking| tracking.remembers())
+    }
+
+    /// As CLIENT GETREDIR tells it: who gets the messages, 0 for the client itself, -1 when there are
+    /// none.
+    pub fn redirected_to(&self) -> i64 {
+        let Some(tracking) = &self.tracking else { return -1 };
+        tracking.redirect.map_or(0, |redirect| redirect.id() as i64)
     }
 
     /// The class of clients to which it belongs, as CLIENT LIST's TYPE names it.
@@ -259,7 +335,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
-         tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         tot-mem={} events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={}",
         session.id,
         session.peer.address(),
         session.peer.local_address(),
@@ -284,6 +360,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
         facts.omem,
         facts.tot_mem,
         session.last_command,
+        session.redirected_to(),
         session.protocol.number(),
         text(&session.library_name),
         text(&session.library_version),
@@ -293,10 +370,15 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
 
 /// The letters of the `flags` field, `N` when there is none.
 fn flags(session: &Session) -> String {
+    let tracks = |is: fn(&Tracking) -> bool| session.tracking.as_deref().is_some_and(is);
     let letters = [
+        (session.monitor, 'O'),
         (session.is_subscriber(), 'P'),
         (session.multi.is_some(), 'x'),
         (session.blocked, 'b'),
+        (tracks(|_| true), 't'),
+        (tracks(|tracking| tracking.broken), 'R'),
+        (tracks(|tracking| tracking.broadcast), 'B'),
         (session.closing, 'c'),
         (matches!(session.peer, Peer::Unix { .. }), 'U'),
         (session.readonly, 'r'),

@@ -3,12 +3,13 @@
 //! Other connections are on other shards, and behind sockets, which commands do not see: such a
 //! subcommand returns a request that `net` puts to every connection.
 //!
-//! Absent: TRACKING, CACHING, GETREDIR, TRACKINGINFO.
+//! What CLIENT TRACKING and its kin do is in `tracking`.
 
 use super::connection::{printable, valid_name};
 use super::control::{ClientFilter, ClientsRequest, Control, SessionCx};
 use super::introspect::help;
 use super::spec::*;
+use super::tracking;
 use crate::data::number::parse_i64;
 use crate::error::{CmdError, shown};
 use crate::resp::Args;
@@ -22,7 +23,7 @@ pub const COMMANDS: &[Command] = &[container("client", -2, SUBCOMMANDS).doc(
     "Commands about connections.",
 )];
 
-const OWN: Flags = NOSCRIPT.with(LOADING).with(STALE);
+const OWN: Flags = NOSCRIPT.with(LOADING).with(STALE).with(KEEPS_CACHING);
 const OTHERS: Flags = OWN.with(ADMIN);
 const ON_EVERY_NODE: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 const CHANGING: &[&str] = &["nondeterministic_output"];
@@ -40,8 +41,22 @@ const fn row(
 }
 
 const SUBCOMMANDS: &[Command] = &[
+    row(
+        "client|caching",
+        (3, OWN, "6.0.0"),
+        tracking::caching,
+        "<YES | NO>",
+        "Says whether what the next command reads is tracked.",
+    ),
     row("client|getname", (2, OWN, "2.6.9"), getname, "", "Answers the connection's name."),
-    row("client|help", (2, LOADING.with(STALE), "5.0.0"), help, "", "Lists the subcommands."),
+    row(
+        "client|getredir",
+        (2, OWN, "6.0.0"),
+        tracking::getredir,
+        "",
+        "Answers the id of the client that is told what this one tracks.",
+    ),
+    row("client|help", (2, LOADING.with(STALE).with(KEEPS_CACHING), "5.0.0"), help, "", "Lists the subcommands."),
     row("client|id", (2, OWN, "5.0.0"), id, "", "Answers the connection's id."),
     row("client|info", (2, OWN, "6.2.0"), info, "", "Describes the connection in one line.")
         .tips(CHANGING),
@@ -106,6 +121,21 @@ const SUBCOMMANDS: &[Command] = &[
         "Names the connection; an empty name takes the name away.",
     )
     .tips(ON_EVERY_NODE),
+    session("client|tracking", -3, OWN, tracking::tracking).doc(
+        Group::Connection,
+        "6.0.0",
+        "O(1), or O(N) where N is the number of client connections with REDIRECT",
+        "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] \
+         [NOLOOP]",
+        "Has the client told when keys that it has read change.",
+    ),
+    row(
+        "client|trackinginfo",
+        (2, OWN, "6.2.0"),
+        tracking::trackinginfo,
+        "",
+        "Describes what the client tracks.",
+    ),
     session("client|unblock", -3, OTHERS, unblock).doc(
         Group::Connection,
         "5.0.0",

@@ -17,13 +17,9 @@ pub const REDIS_VERSION: &str = "7.2.4";
 const ALWAYS: Flags = NOSCRIPT.with(LOADING).with(STALE).with(FAST).with(NO_AUTH).with(ALLOW_BUSY);
 
 pub const COMMANDS: &[Command] = &[
-    session("auth", -2, ALWAYS, auth).doc(
-        Group::Connection,
-        "1.0.0",
-        "O(1)",
-        "[username] password",
-        "Logs the connection in.",
-    ),
+    session("auth", -2, ALWAYS, auth)
+        .doc(Group::Connection, "1.0.0", "O(1)", "[username] password", "Logs the connection in.")
+        .secrets(|args, indexes| indexes.extend(1..args.len() as u32)),
     session("echo", 2, LOADING.with(STALE).with(FAST), echo).doc(
         Group::Connection,
         "1.0.0",
@@ -31,13 +27,18 @@ pub const COMMANDS: &[Command] = &[
         "message",
         "Answers the message.",
     ),
-    session("hello", -1, ALWAYS, hello).doc(
-        Group::Connection,
-        "6.0.0",
-        "O(1)",
-        "[protover [AUTH username password] [SETNAME clientname]]",
-        "Chooses the protocol of the connection, and logs in and names it on the way.",
-    ),
+    session("hello", -1, ALWAYS, hello)
+        .doc(
+            Group::Connection,
+            "6.0.0",
+            "O(1)",
+            "[protover [AUTH username password] [SETNAME clientname]]",
+            "Chooses the protocol of the connection, and logs in and names it on the way.",
+        )
+        .secrets(|args, indexes| {
+            let words = (2..args.len()).filter(|&at| args.is(at, "AUTH") && at + 2 < args.len());
+            words.for_each(|at| indexes.extend([at as u32 + 1, at as u32 + 2]));
+        }),
     session("ping", -1, FAST.with(SUBSCRIBED), ping)
         .doc(
             Group::Connection,

@@ -1,12 +1,13 @@
 //! What a command on the client's own state may touch, and what it may ask the server to do.
 
 use super::Registry;
+use super::tracking::TrackingRequest;
 use crate::config::{Action, Change, CmdErrorText, Config, Values};
 use crate::error::CmdError;
 use crate::metrics::ShardStats;
 use crate::resp::Encoder;
 use crate::script::{SlowScripts, Store};
-use crate::session::{ConnectionFacts, Name, Session, Topic, client_line};
+use crate::session::{ClientRef, ConnectionFacts, Name, Session, Topic, client_line};
 use crate::shard::SlotTable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -126,6 +127,10 @@ pub enum Control {
     Unwatch,
     /// What the client listens to has changed: the reply, once the shards concerned know.
     Subscribe(Vec<SubscriptionChange>),
+    /// The client tracks keys from now on, otherwise than before, or no more.
+    Track(Box<TrackingRequest>),
+    /// The client is shown what all clients do; then `+OK`.
+    Monitor,
     /// Stop the server; the connection is closed without a reply.
     Shutdown,
 }
@@ -159,6 +164,8 @@ pub struct ClientsAnswer {
     pub lines: Vec<(u64, String)>,
     /// Clients that were closed, or whose wait has ended.
     pub found: u64,
+    /// The client that was looked for, which stays where it is.
+    pub target: Option<ClientRef>,
 }
 
 impl ClientsRequest {

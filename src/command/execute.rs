@@ -1,14 +1,16 @@
 //! The one place where handlers are called: those of a shard's keys, and those of a client's state.
 
 use super::control::{Control, SessionCx};
-use super::registry::{CommandId, Registry};
-use super::spec::{SessionFn, ShardFn};
+use super::registry::{CommandId, KeyShape, Registry};
+use super::spec::{PUBSUB, READONLY, SessionFn, ShardFn};
 use crate::resp::{Args, Encoder, Protocol};
+use crate::session::ClientRef;
 use crate::shard::{Cx, Shard, Wait};
 
 /// What a request brings along from its connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller {
+    pub client: ClientRef,
     pub db: u8,
     pub protocol: Protocol,
     /// Whether reading a key counts as using it.
@@ -17,6 +19,23 @@ pub struct Caller {
     pub may_wait: bool,
     /// A script is the caller.
     pub in_script: bool,
+    /// Whether what the client reads is remembered, so that it is told of changes.
+    pub tracks: bool,
+}
+
+impl Caller {
+    /// Nobody in particular, on database 0.
+    pub const fn nobody(protocol: Protocol) -> Caller {
+        Caller {
+            client: ClientRef::NOBODY,
+            db: 0,
+            protocol,
+            touch: true,
+            may_wait: false,
+            in_script: false,
+            tracks: false,
+        }
+    }
 }
 
 /// Runs `handler` for a request of command `id` and appends its reply to `out`, unless it answers
@@ -33,6 +52,10 @@ pub fn execute(
     out: &mut Vec<u8>,
 ) -> Option<Wait> {
     let start = out.len();
+    let is_tracked = caller.tracks || shard.keyspace.is_tracked();
+    if is_tracked {
+        shard.keyspace.run_for(caller.client);
+    }
     let Shard { keyspace, settings, random, stats, .. } = shard;
     let counters = &stats.per_command[id.0 as usize];
     let mut cx = Cx {
@@ -53,7 +76,31 @@ pub fn execute(
     }
     // Who waits is counted when the wait is over.
     counters.calls.add(u64::from(cx.wait.is_none()));
-    cx.wait
+    let wait = cx.wait;
+    if is_tracked {
+        end_tracked(registry, shard, id, &args, caller);
+    }
+    wait
+}
+
+/// Remembers what a command has read for its client, if that tracks keys, as in Redis also when the
+/// command has failed or found nothing.
+#[cold]
+fn end_tracked(registry: &Registry, shard: &mut Shard, id: CommandId, args: &Args, caller: Caller) {
+    shard.keyspace.run_for(ClientRef::NOBODY);
+    let command = registry.command(id);
+    if !caller.tracks || !command.flags.has(READONLY) || command.flags.has(PUBSUB) {
+        return;
+    }
+    let mut remember = |key| shard.keyspace.remember_read(key, caller.client);
+    match registry.shape(id) {
+        KeyShape::None => {}
+        KeyShape::One(at) => args.get(at as usize).into_iter().for_each(remember),
+        KeyShape::Several => {
+            let indexes = command.key_indexes(args).unwrap_or_default();
+            indexes.iter().for_each(|&at| remember(args.at(at as usize)));
+        }
+    }
 }
 
 /// Runs a `handler` on a client's own state for a request of command `id`, and says what remains

@@ -133,6 +133,7 @@ fn clients(cx: &SessionCx, fields: &mut Fields) {
     fields.add("connected_clients", sum(cx.env, |s| &s.connections_now));
     fields.add("maxclients", cx.env.config().maxclients);
     fields.add("blocked_clients", sum(cx.env, |s| &s.blocked_clients));
+    fields.add("tracking_clients", sum(cx.env, |s| &s.tracking_clients));
     fields.add("pubsub_clients", sum(cx.env, |s| &s.pubsub_clients));
     fields.add("total_blocking_keys", sum(cx.env, |s| &s.blocking_keys));
     fields.add("total_blocking_keys_on_nokey", sum(cx.env, |s| &s.blocking_keys_on_nokey));
@@ -197,6 +198,9 @@ fn stats(cx: &SessionCx, fields: &mut Fields) {
     // Every shard knows all patterns.
     fields.add("pubsub_patterns", cx.stats().pubsub_patterns.get());
     fields.add("pubsubshard_channels", sum(cx.env, |s| &s.pubsub_shard_channels));
+    fields.add("tracking_total_keys", sum(cx.env, |s| &s.tracked_keys));
+    fields.add("tracking_total_items", sum(cx.env, |s| &s.tracked_items));
+    fields.add("tracking_total_prefixes", cx.stats().tracking_prefixes.get());
     fields.add("instantaneous_ops_per_sec", sum(cx.env, |s| &s.commands_a_second));
     let kilobytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     let (input, output) =

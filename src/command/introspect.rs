@@ -524,7 +524,7 @@ mod tests {
         assert_eq!(words(&bench.run("command info nope get|x")), "*2 _ _");
         let client = bench.run("command info client");
         assert!(
-            words(&client).starts_with("*1 *10 client :-2 ~0 :0 :0 :0 ~1 +@slow ~0 ~0 *14 *10")
+            words(&client).starts_with("*1 *10 client :-2 ~0 :0 :0 :0 ~1 +@slow ~0 ~0 *18 *10")
         );
         let ping = words(&bench.run("command info ping"));
         assert_eq!(
@@ -548,7 +548,7 @@ mod tests {
             list.contains("name module-name type string display_text module-name token MODULE")
         );
         assert!(
-            words(&bench.run("command docs client")).contains("subcommands %14 client|getname %")
+            words(&bench.run("command docs client")).contains("subcommands %18 client|caching %")
         );
     }
 
@@ -604,7 +604,7 @@ mod tests {
     fn help_is_read_from_the_rows() {
         let mut bench = SessionBench::new();
         let help = bench.run("Client help");
-        assert!(help.starts_with("*29\r\n+CLIENT <subcommand> [<arg> [value] [opt] ...]. "));
+        assert!(help.starts_with("*37\r\n+CLIENT <subcommand> [<arg> [value] [opt] ...]. "));
         assert!(help.contains("+REPLY <ON | OFF | SKIP>\r\n+    Says whether"));
         assert!(help.contains("+HELP\r\n"));
     }

@@ -43,6 +43,7 @@ mod string;
 mod syntax;
 #[cfg(test)]
 mod testing;
+mod tracking;
 mod transaction;
 mod undo;
 mod value;
@@ -59,11 +60,13 @@ pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
 pub use script::{NO_SCRIPT, busy_with, split_script_args};
 pub use spec::{
-    ADMIN, BLOCKING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, SERVED_WHOLE, WRITE,
+    ADMIN, BLOCKING, KEEPS_CACHING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, SERVED_WHOLE,
+    WRITE,
 };
 pub use spec::{ALLOW_BUSY, NOSCRIPT, ScriptCall, ScriptName};
 pub use spec::{APART, MAY_REPLICATE, PUBSUB, SUBSCRIBED};
 pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
+pub use tracking::{TrackingChange, TrackingOptions, TrackingRequest};
 pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.

@@ -27,6 +27,13 @@ pub const COMMANDS: &[Command] = &[
         "[VERSION version]",
         "Draws a picture and tells the version.",
     ),
+    session("monitor", 1, ADMIN_ONLY, monitor).doc(
+        Group::Server,
+        "1.0.0",
+        "",
+        "",
+        "Shows the client what all clients do, as it happens.",
+    ),
     container("module", -2, MODULE).doc(
         Group::Server,
         "4.0.0",
@@ -136,6 +143,18 @@ fn module_list(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
 }
 
 /// The context's time is in milliseconds, so this one command asks the clock itself.
+fn monitor(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
+    // As for all that answers more than once.
+    if cx.session.is_executing() {
+        return Err(CmdError::fixed("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    if cx.session.monitor {
+        return Ok(Control::Done);
+    }
+    cx.session.monitor = true;
+    Ok(Control::Monitor)
+}
+
 fn time(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
     let now = clock::wall();
     cx.out.array(2);

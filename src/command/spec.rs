@@ -93,6 +93,9 @@ pub const SUBSCRIBED: Flags = Flags(1 << 23);
 /// Looks at what belongs to shards and is no key, so it cannot be part of a block where there are several.
 pub const APART: Flags = Flags(1 << 24);
 
+/// Leaves what CLIENT CACHING has said standing for the next command.
+pub const KEEPS_CACHING: Flags = Flags(1 << 25);
+
 /// Where a command's keys begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
@@ -344,6 +347,8 @@ pub struct Command {
     pub subcommands: &'static [Command],
     /// For what takes something away for a client that waits.
     pub undo: Option<UndoFn>,
+    /// The arguments that nobody is shown.
+    pub secrets: Option<KeysFn>,
 }
 
 /// A command that runs on a shard.
@@ -377,6 +382,7 @@ pub const fn shard(
         deprecated: None,
         subcommands: &[],
         undo: None,
+        secrets: None,
     }
 }
 
@@ -413,6 +419,12 @@ impl Command {
 
     pub const fn undo(mut self, undo: UndoFn) -> Command {
         self.undo = Some(undo);
+        self
+    }
+
+    /// What finds the arguments that MONITOR must not show.
+    pub const fn secrets(mut self, find: KeysFn) -> Command {
+        self.secrets = Some(find);
         self
     }
 

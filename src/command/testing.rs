@@ -31,13 +31,7 @@ impl Bench {
         };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
-        let caller = Caller {
-            db: 0,
-            protocol: Protocol::Resp2,
-            touch: true,
-            may_wait: false,
-            in_script: false,
-        };
+        let caller = Caller::nobody(Protocol::Resp2);
         Bench { shard, registry, caller, now: 1_700_000_000_000, wait: None }
     }
 

@@ -183,7 +183,6 @@ pub const NAMES: &[&str] = &[
     "tls-session-cache-size",
     "tls-session-cache-timeout",
     "tls-session-caching",
-    "tracking-table-max-keys",
     "unixsocketgroup",
     "use-exit-on-panic",
     "watchdog-period",

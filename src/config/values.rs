@@ -141,6 +141,7 @@ pub struct Values {
     pub hz: u32,
     pub dynamic_hz: bool,
     /// 1 to 10.
+    pub tracking_table_max_keys: u64,
     pub active_expire_effort: u32,
     /// Milliseconds; for ever when it is not positive.
     pub busy_reply_threshold: i64,

@@ -8,6 +8,7 @@
 //! | [`set`] | a set of strings: integers, packed, or a table with its members in chunks |
 //! | [`value`] | types and encodings as clients see them; the seam for collection types |
 //! | [`number`] | strict decimal integers: parsing and printing |
+//! | [`prefixes`] | values by prefix, to find those with which a text begins |
 //! | [`packed`] | a sequence of strings and integers in one allocation: the small form of collections |
 //! | [`sorted_set`] | strings ordered by scores: a packed block, or a B+-tree with a table |
 //! | [`list`] | a sequence with two quick ends, in packed chunks |
@@ -33,6 +34,7 @@ pub mod list;
 pub mod number;
 pub mod packed;
 mod prefetch;
+pub mod prefixes;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;

@@ -47,6 +47,11 @@ impl Blocking {
     pub fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
+
+    /// Whether it has been served, and its reply is on its way.
+    pub fn is_served(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_done())
+    }
 }
 
 /// A reply for a client that has waited.
@@ -77,6 +82,7 @@ pub struct Waiters {
     queues: HashMap<(usize, Box<[u8]>), Queue>,
     /// Ready keys that a transaction holds, or whose first waiter another shard is trying to serve.
     deferred: Vec<(usize, Box<[u8]>)>,
+    /// Replies for clients of this shard.
     served: Vec<Served>,
     /// Clients of this shard whose commands are to run again.
     retries: Vec<Arc<Waiting>>,
@@ -280,14 +286,16 @@ impl Worker {
     #[inline]
     pub(super) fn has_ready(&self) -> bool {
         let waited = self.shard.keyspace.waited.as_ref();
-        self.shard.keyspace.channels.has_mail() || waited.is_some_and(|waited| waited.has_ready())
+        self.shard.keyspace.channels.has_mail()
+            || self.shard.keyspace.has_invalidations()
+            || waited.is_some_and(|waited| waited.has_ready())
     }
 
     /// Serves those who wait for keys that have become ready. To be called after a whole command,
     /// block or transaction, and never in the middle of one.
     #[cold]
     pub(super) fn serve(&mut self) {
-        self.send_published();
+        self.send_effects();
         while let Some((db, key)) =
             self.shard.keyspace.waited.as_mut().and_then(|waited| waited.next_ready())
         {
@@ -296,8 +304,16 @@ impl Worker {
                 true => self.waiters.deferred.push((db, key)),
                 false => self.serve_key(db, key),
             }
+            self.send_effects();
         }
         // What it did to the keys of those who were served.
+        self.send_published();
+    }
+
+    /// Sends what clients are to be told of what has been done here.
+    pub(super) fn send_effects(&mut self) {
+        self.send_invalidations();
+        self.send_flushed();
         self.send_published();
     }
 
@@ -385,7 +401,11 @@ impl Worker {
             return Attempt::Nothing;
         }
         let served = Served { waiting: waiting.clone(), shard: self.index, reply };
-        self.waiters.served.push(served);
+        match waiting.origin == self.index {
+            true => self.waiters.served.push(served),
+            // At once: it is to be there before what is sent next.
+            false => self.mail.push(waiting.origin, Message::Served(Box::new(served))),
+        }
         Attempt::Gone
     }
 
@@ -464,14 +484,9 @@ impl Worker {
             for waiting in std::mem::take(&mut self.waiters.retries) {
                 self.retry_blocked(io, waiting);
             }
-            for served in std::mem::take(&mut self.waiters.served) {
-                match served.waiting.origin == self.index {
-                    true => self.finish_served(io, served),
-                    false => {
-                        let origin = served.waiting.origin;
-                        self.mail.push(origin, Message::Served(Box::new(served)));
-                    }
-                }
+            while !self.waiters.served.is_empty() {
+                let served = self.waiters.served.remove(0);
+                self.finish_served(io, served);
             }
         }
     }

@@ -62,8 +62,12 @@ impl Worker {
             Control::Reset => {
                 self.forget(io, token, conn);
                 self.unsubscribe_all(token, conn);
+                self.stop_tracking(conn);
+                self.stop_monitoring(conn);
                 self.reply_to_command(conn, |out| out.raw(&reply));
             }
+            Control::Track(request) => self.track(io, token, conn, *request),
+            Control::Monitor => self.begin_monitoring(conn),
             Control::Subscribe(changes) => {
                 self.change_subscriptions(token, conn, changes, &reply);
             }
@@ -93,7 +97,7 @@ impl Worker {
     pub(super) fn answer(&mut self, io: &mut dyn Io, question: &Question) -> Answer {
         let mut answer = Answer::default();
         match question {
-            Question::Clients(_) => {
+            Question::Clients(_) | Question::Redirect(_) => {
                 for token in self.tokens() {
                     let Some(mut conn) = self.take(token) else { continue };
                     conn.kill_now |= self.visit(io, token, &mut conn, question, &mut answer);
@@ -104,6 +108,8 @@ impl Worker {
                 let config = self.shared.env.config();
                 self.limits = Limits::new(&config);
                 self.shard.configure(shard_settings(&config));
+                drop(config);
+                self.limit_tracked();
                 io.set_keepalive(self.limits.keepalive_s);
             }
             Question::ResetStats => self.shard.stats.reset(),
@@ -123,6 +129,9 @@ impl Worker {
         question: &Question,
         answer: &mut Answer,
     ) -> bool {
+        if let Question::Redirect(request) = question {
+            self.visit_target(conn, request.redirect, answer);
+        }
         let Question::Clients(request) = question else { return false };
         if let ClientsRequest::Unblock { client, error } = request {
             let error = error.then_some(UNBLOCKED);

@@ -5,7 +5,8 @@ use super::operation::Operation;
 use super::transaction::Transaction;
 use crate::resp::{Parser, Span};
 use crate::route::ReplyQueue;
-use crate::session::{ConnectionFacts, Session};
+use crate::rt::Token;
+use crate::session::{ClientRef, ConnectionFacts, Session};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 
@@ -18,6 +19,9 @@ const PIECE: usize = 256 << 10;
 /// A connection on the shard that serves it.
 pub struct Conn {
     pub session: Session,
+    /// Where the worker keeps it.
+    pub token: Token,
+    pub client: ClientRef,
     /// Replies in order, ready to be sent.
     pub out: Vec<u8>,
     /// Replies before those in `out`, in pieces: one buffer for all of them would have to be copied
@@ -56,6 +60,8 @@ pub struct Conn {
     pub put_off: usize,
     /// Counted among those who listen to channels.
     pub listens: bool,
+    /// Other clients' invalidations may be sent to it.
+    pub is_target: bool,
     /// Messages that have come while a request was on its way whose reply is to be first.
     pub early: Vec<u8>,
     /// Requests since MULTI, watched keys.
@@ -63,8 +69,10 @@ pub struct Conn {
 }
 
 impl Conn {
-    pub fn new(session: Session) -> Conn {
+    pub fn new(session: Session, token: Token, shard: usize) -> Conn {
         Conn {
+            client: ClientRef::new(shard, session.id),
+            token,
             session,
             out: Vec::new(),
             pieces: VecDeque::new(),
@@ -86,6 +94,7 @@ impl Conn {
             over_soft_limit_since: None,
             put_off: 0,
             listens: false,
+            is_target: false,
             early: Vec::new(),
             transaction: None,
         }
@@ -138,9 +147,26 @@ impl Conn {
         }
     }
 
-    /// Whether messages must wait for the reply that comes next.
+    /// Whether it stays on its shard, since others send messages to it there.
+    pub fn is_pinned(&self) -> bool {
+        self.session.is_subscriber() || self.session.monitor || self.hears_of_changes()
+    }
+
+    /// Whether it may be told that keys have changed.
+    #[inline]
+    pub fn hears_of_changes(&self) -> bool {
+        self.session.tracking.is_some() || self.is_target
+    }
+
+    /// Whether messages must wait for the reply that comes next: it is on its way, and they may tell of
+    /// what has happened since it was made.
     pub fn owes_reply(&self) -> bool {
-        self.operation.as_ref().is_some_and(Operation::is_brief) || self.session.is_executing()
+        let is_made = match &self.operation {
+            Some(Operation::Blocking(blocking)) => !blocking.is_waiting() || blocking.is_served(),
+            Some(operation) => operation.is_brief(),
+            None => false,
+        };
+        is_made || self.session.is_executing()
     }
 
     /// Whether all that was asked has been answered and sent.

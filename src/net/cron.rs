@@ -48,7 +48,11 @@ impl Worker {
         }
         if self.background.expire_more && !self.pause.keeps_expired() {
             self.expire_slice();
+            if self.has_ready() {
+                self.serve();
+            }
         }
+        self.look_after_tracking(due);
         self.more |= self.shard.keyspace.free_piece();
     }
 
@@ -96,6 +100,7 @@ impl Worker {
                 self.mark(token);
             } else if silence_ms > 0
                 && !conn.session.is_subscriber()
+                && !conn.session.monitor
                 && self.now - conn.session.active_at > silence_ms
                 && conn.waits_for_peer()
             {

@@ -9,8 +9,8 @@ use super::operation::Operation;
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    ADMIN, ALLOW_BUSY, APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KeyShape,
-    NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
+    ADMIN, ALLOW_BUSY, APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KEEPS_CACHING,
+    KeyShape, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
@@ -71,7 +71,7 @@ impl Worker {
             self.resume(io, token, conn);
         }
         if let Some(target) = conn.traffic.verdict.take()
-            && !conn.session.is_subscriber()
+            && !conn.is_pinned()
         {
             conn.moving_to = Some(target);
         }
@@ -90,6 +90,7 @@ impl Worker {
     /// Runs the requests that a connection has sent already and that may run now.
     pub(super) fn resume(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
         self.push_early(conn);
+        self.push_own(conn);
         if conn.is_held() || conn.query.is_empty() {
             return;
         }
@@ -133,6 +134,9 @@ impl Worker {
                 }
                 let args = Args::new(buffer, &spans[plan.first as usize..plan.last as usize]);
                 self.run(io, token, conn, args, plan);
+                if self.subscribers.has_kept() {
+                    self.push_own(conn);
+                }
             }
             if let Some(start) = stopped_at {
                 // What was read behind it is read again when it is its turn.
@@ -318,7 +322,7 @@ impl Worker {
         }
         let id = match self.admit(conn, &args, &plan.found) {
             Ok(id) => id,
-            Err(error) => return self.refused(io, token, conn, &plan.found, error),
+            Err(error) => return self.refused(io, token, conn, &plan.found, (error, &args)),
         };
         let command = self.shared.env.registry.command(id);
         if conn.session.multi.is_some() && command.in_multi == InMulti::Waits {
@@ -328,12 +332,16 @@ impl Worker {
             && let Some(error) = self.busy_refusal(conn, command, plan.owner, &args)
         {
             self.shard.stats.per_command[id.0 as usize].rejected.add(1);
-            return self.refused(io, token, conn, &plan.found, error);
+            return self.refused(io, token, conn, &plan.found, (error, &args));
         }
         match command.run {
-            Run::Session(handler) => self.run_session(io, token, conn, (id, handler), args),
+            Run::Session(handler) => {
+                self.run_session(io, token, conn, (id, handler), args);
+                self.show_session(conn, command, &args);
+            }
             Run::Shard(_) | Run::Script(_) | Run::Container => {
                 conn.session.last_command = command.name;
+                self.show(conn, command, &args);
                 match plan.owner {
                     _ if command.flags.has(BLOCKING) => {
                         self.begin_blocking(io, token, conn, (id, command), &args);
@@ -343,6 +351,7 @@ impl Worker {
                 }
             }
         }
+        end_caching(conn, Some(command));
     }
 
     /// Whether the request may run: a known command, enough arguments, a known client.
@@ -608,13 +617,26 @@ pub(super) fn evenly_spaced(indexes: &[u32], len: usize) -> bool {
     indexes.last().is_none_or(|&last| last as usize + step == len)
 }
 
+/// What CLIENT CACHING has said holds for one command, or for one block.
+#[inline]
+pub(super) fn end_caching(conn: &mut Conn, command: Option<&Command>) {
+    if let Some(tracking) = &mut conn.session.tracking
+        && conn.session.multi.is_none()
+        && !command.is_some_and(|command| command.flags.has(KEEPS_CACHING))
+    {
+        tracking.caching = false;
+    }
+}
+
 pub(super) fn caller(conn: &Conn) -> Caller {
     Caller {
+        client: conn.client,
         db: conn.session.db as u8,
         protocol: conn.session.protocol,
         touch: !conn.session.no_touch,
         may_wait: false,
         in_script: false,
+        tracks: conn.session.tracks_reads(),
     }
 }
 

@@ -288,6 +288,8 @@ impl Worker {
             true => loan.everything = Some(self.shard.lend_all()),
             false => self.shard.keyspace.pack(&mut loan.parcel, now),
         }
+        // Some of the keys may turn out to have expired.
+        self.send_invalidations();
         let borrower = loan.borrower;
         self.mail.push(borrower, Message::Lent(loan));
     }
@@ -428,7 +430,10 @@ impl Worker {
     }
 
     /// Gives back what was borrowed.
+    ///
+    /// What clients are to be told of changes is sent before others can read the keys again.
     pub(super) fn give_back(&mut self, loans: Loans) {
+        self.send_invalidations();
         for loan in loans {
             if loan.owner == self.index {
                 self.let_go(loan);
@@ -457,7 +462,7 @@ impl Worker {
         for foreign in loan.published.drain(..) {
             self.shard.keyspace.publish_foreign(foreign);
         }
-        self.send_published();
+        self.send_effects();
         self.wait_for_loan(&mut loan);
         self.release((!loan.whole).then_some(loan.hold));
     }

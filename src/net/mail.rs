@@ -4,15 +4,17 @@ use super::blocking::Served;
 use super::conn::Conn;
 use super::dispatch::regulate;
 use super::gather::Loan;
+use super::monitor::Line;
 use super::operation::{Answer, Operation, Question};
 use super::subscribers::Listening;
 use super::tour::Tour;
+use super::tracking::{Changes, Redirected};
 use super::worker::Worker;
 use crate::command::{KeyShape, Run, Spread, execute};
 use crate::resp::Args;
 use crate::route::{Batch, Kind, Request, Waiting};
 use crate::rt::{Io, Socket, Token};
-use crate::shard::Published;
+use crate::shard::{Published, Stale};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -60,6 +62,19 @@ pub enum Message {
     Busy {
         function: bool,
     },
+    /// Clients of the receiver have read a key that has changed.
+    Stale(Box<Stale>),
+    /// Keys have changed with prefixes that clients of the receiver follow.
+    Changed(Box<Changes>),
+    /// For a client of the receiver, to which another one's invalidations go.
+    Redirected(Box<Redirected>),
+    /// The receiver's client has its invalidations sent to one that is gone.
+    Broken {
+        client: u64,
+        target: u64,
+    },
+    /// What clients of the sender do, for those of the receiver who are shown it.
+    Shown(Arc<Vec<Line>>),
     /// What a tour held here is let go; without a number it held all keys.
     Release(Option<u32>),
 }
@@ -89,6 +104,17 @@ impl Worker {
         self.release_held_back(io);
     }
 
+    /// As [`Worker::read_mail`], what has arrived until now and nothing that comes meanwhile.
+    pub(super) fn read_arrived(&mut self, io: &mut dyn Io) {
+        for from in 0..self.mail.shards() {
+            for _ in 0..self.mail.arrived(from) {
+                if let Some(message) = self.mail.pop(from) {
+                    self.handle(io, message);
+                }
+            }
+        }
+    }
+
     pub(super) fn handle(&mut self, io: &mut dyn Io, message: Message) {
         match message {
             Message::Run(batch) => self.run_or_put_off(io, batch),
@@ -114,6 +140,11 @@ impl Worker {
             Message::Heard(token) => self.heard(io, token),
             Message::Deliver(published) => self.deliver(&published),
             Message::Busy { function } => self.refuse_waiting(io, function),
+            Message::Stale(stale) => self.tell_readers(&stale),
+            Message::Changed(changes) => self.note_changes(*changes),
+            Message::Redirected(redirected) => self.take_redirected(&redirected),
+            Message::Broken { client, target } => self.break_redirect(client, target),
+            Message::Shown(lines) => self.monitors.take_in(&lines),
             Message::Release(hold) => self.release(hold),
         }
     }

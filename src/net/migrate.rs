@@ -8,6 +8,7 @@ use super::conn::Conn;
 use super::mail::Message;
 use super::worker::Worker;
 use crate::rt::{Io, Socket, Token};
+use crate::session::ClientRef;
 
 /// Commands on keys after which the traffic of a connection is judged.
 const WINDOW: u32 = 1024;
@@ -73,6 +74,8 @@ impl Worker {
         let token = io.adopt(socket);
         self.shard.stats.connections_now.add(1);
         conn.traffic = Traffic::default();
+        (conn.token, conn.client) = (token, ClientRef::new(self.index, conn.session.id));
+        self.rename_target(&conn);
         self.resume(io, token, &mut conn);
         self.put(token, conn);
     }

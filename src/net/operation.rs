@@ -7,7 +7,7 @@ use super::scanning::Scanning;
 use super::subscribers::Subscribing;
 use super::tour::Tour;
 use super::worker::Worker;
-use crate::command::{ClientsAnswer, ClientsRequest};
+use crate::command::{ClientsAnswer, ClientsRequest, TrackingRequest};
 use crate::resp::Span;
 use crate::rt::{Io, Token};
 
@@ -57,6 +57,8 @@ pub enum Question {
         all: bool,
     },
     Unpause,
+    /// Where the client is to which another one's invalidations are to go.
+    Redirect(Box<TrackingRequest>),
 }
 
 /// What one shard answers; a question that asks nothing is answered by having done it.
@@ -99,7 +101,9 @@ impl Worker {
             *waiting -= 1;
             answers.push(answer);
         }
-        if self.finish_asking(&mut conn) {
+        if let Some(question) = Worker::search_again(&conn) {
+            self.ask(io, token, &mut conn, question);
+        } else if self.finish_asking(&mut conn) && conn.operation.is_none() {
             self.go_on_with_block(io, token, &mut conn);
             self.resume(io, token, &mut conn);
         }
@@ -109,6 +113,10 @@ impl Worker {
     fn finish_asking(&mut self, conn: &mut Conn) -> bool {
         match conn.operation.take() {
             Some(Operation::Asking { question, waiting: 0, answers }) => {
+                if let Question::Redirect(request) = *question {
+                    self.finish_redirect(conn, *request, &answers);
+                    return true;
+                }
                 self.reply_to_command(conn, |out| match *question {
                     Question::Clients(request) => request.reply(answers, out),
                     _ => out.ok(),

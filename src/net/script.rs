@@ -328,6 +328,7 @@ impl Running<'_> {
         }
         self.wrote |= command.flags.has(WRITE);
         self.worker.shard.stats.commands_processed.add(1);
+        self.worker.show_call(usize::from(self.caller.db), command, args);
         let caller = Caller { protocol, ..self.caller };
         match (command.run, &mut self.reach) {
             (Run::Session(handler), _) => {

@@ -19,6 +19,7 @@
 use super::conn::{Conn, KEPT_BUFFER};
 use super::mail::Message;
 use super::operation::Operation;
+use super::tracking::Invalid;
 use super::worker::Worker;
 use crate::command::{SubscriptionChange, write_message};
 use crate::resp::Protocol;
@@ -34,7 +35,22 @@ pub struct Listening {
     from: usize,
     /// Who waits to hear that it is known; nobody when the client is gone.
     connection: Option<Token>,
-    changes: Vec<SubscriptionChange>,
+    interests: Vec<Interest>,
+}
+
+/// What a client begins to be told of, or is told of no more.
+#[derive(Clone)]
+pub(super) enum Interest {
+    Topic(SubscriptionChange),
+    /// All keys that begin so.
+    Prefix {
+        name: Name,
+        more: bool,
+    },
+    /// All that clients do.
+    Commands {
+        more: bool,
+    },
 }
 
 /// A connection that has changed what it listens to, until all owners know.
@@ -75,6 +91,17 @@ impl Listeners {
             Listeners::Many(all) => all.iter().copied().for_each(f),
         }
     }
+}
+
+/// What is sent to a client that has not asked for it just now.
+#[derive(Clone)]
+pub(super) enum Push {
+    /// A message of a channel, in RESP2 and in RESP3.
+    Message([Arc<[u8]>; 2]),
+    /// Keys that the client has to forget, or another one for which it listens.
+    Invalid { keys: Invalid, redirected: bool },
+    /// The client to which its invalidations went is gone.
+    Broken { target: u64 },
 }
 
 type Names = HashMap<Name, Listeners, ahash::RandomState>;
@@ -137,11 +164,21 @@ pub struct Subscribers {
     /// Who has begun or ceased to listen while the channels were lent.
     late: Vec<Listening>,
     /// For connections that were being served when a message came for them.
-    kept: Vec<(Token, [Arc<[u8]>; 2])>,
+    kept: Vec<(Token, Push)>,
     unsent: Unsent,
 }
 
 impl Subscribers {
+    /// Whether a message came for a connection that was being served.
+    #[inline]
+    pub fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    pub(super) fn keep(&mut self, token: Token, push: Push) {
+        self.kept.push((token, push));
+    }
+
     fn change(&mut self, change: &SubscriptionChange, token: Token) {
         let names = match change.topic {
             Topic::Channel => &mut self.channels,
@@ -198,7 +235,12 @@ impl Worker {
         conn.moving_to = None;
         self.count_listener(conn);
         changes.iter().for_each(|change| self.subscribers.change(change, token));
-        let waiting = self.tell_owners(Some(token), changes);
+        self.announce(conn, changes.into_iter().map(Interest::Topic).collect(), reply);
+    }
+
+    /// Tells others what a client is to be told of, and replies when all of them know.
+    pub(super) fn announce(&mut self, conn: &mut Conn, interests: Vec<Interest>, reply: &[u8]) {
+        let waiting = self.tell_owners(Some(conn.token), interests);
         if waiting == 0 {
             return self.reply(conn, |out| out.raw(reply));
         }
@@ -216,27 +258,29 @@ impl Worker {
         conn.listens = listens;
     }
 
-    /// Tells those who own the channels, and all shards of patterns; gives how many will answer.
-    fn tell_owners(
+    /// Tells those who own the channels, and all shards of the rest; gives how many will answer.
+    pub(super) fn tell_owners(
         &mut self,
         connection: Option<Token>,
-        changes: Vec<SubscriptionChange>,
+        interests: Vec<Interest>,
     ) -> usize {
         self.flush_batches();
-        let mut by_shard: Vec<Vec<SubscriptionChange>> = vec![Vec::new(); self.slots.shards()];
-        for change in changes {
-            match change.topic {
-                Topic::Pattern => by_shard.iter_mut().for_each(|all| all.push(change.clone())),
-                Topic::Channel if is_event_channel(&change.name) => {
-                    by_shard.iter_mut().for_each(|all| all.push(change.clone()));
+        let mut by_shard: Vec<Vec<Interest>> = vec![Vec::new(); self.slots.shards()];
+        for interest in interests {
+            match &interest {
+                Interest::Topic(SubscriptionChange { topic, name, .. })
+                    if *topic != Topic::Pattern
+                        && (*topic == Topic::Sharded || !is_event_channel(name)) =>
+                {
+                    by_shard[self.slots.owner_of(name)].push(interest);
                 }
-                _ => by_shard[self.slots.owner_of(&change.name)].push(change),
+                _ => by_shard.iter_mut().for_each(|all| all.push(interest.clone())),
             }
         }
         let mut told = 0;
         let from = self.index;
-        for (shard, changes) in by_shard.into_iter().enumerate().filter(|(_, c)| !c.is_empty()) {
-            let listening = Listening { from, connection, changes };
+        for (shard, interests) in by_shard.into_iter().enumerate().filter(|(_, i)| !i.is_empty()) {
+            let listening = Listening { from, connection, interests };
             match shard == self.index {
                 true => self.note_listeners(&listening),
                 false => {
@@ -260,15 +304,23 @@ impl Worker {
         if self.line.intents.holds_all() {
             return self.subscribers.late.push(listening.clone());
         }
-        let channels = &mut self.shard.keyspace.channels;
-        for change in &listening.changes {
-            let SubscriptionChange { topic, name, more } = change;
-            let copied = *topic == Topic::Channel && self.slots.owner_of(name) != self.index;
-            match copied {
-                true => channels.listen_elsewhere(name, listening.from, *more),
-                false => channels.listen(*topic, name, listening.from, *more),
+        let from = listening.from;
+        for interest in &listening.interests {
+            match interest {
+                Interest::Topic(SubscriptionChange { topic, name, more }) => {
+                    let copied =
+                        *topic == Topic::Channel && self.slots.owner_of(name) != self.index;
+                    let channels = &mut self.shard.keyspace.channels;
+                    match copied {
+                        true => channels.listen_elsewhere(name, from, *more),
+                        false => channels.listen(*topic, name, from, *more),
+                    }
+                }
+                Interest::Prefix { name, more } => self.shard.keyspace.follow(name, from, *more),
+                Interest::Commands { more } => self.monitors.note(from, *more),
             }
         }
+        let channels = &self.shard.keyspace.channels;
         let [channels, sharded, patterns] = channels.counts();
         let stats = &self.shard.stats;
         stats.pubsub_channels.set(channels);
@@ -310,7 +362,7 @@ impl Worker {
             changes.extend(names.map(|name| SubscriptionChange { topic, name, more: false }));
         }
         changes.iter().for_each(|change| self.subscribers.change(change, token));
-        self.tell_owners(None, changes);
+        self.tell_owners(None, changes.into_iter().map(Interest::Topic).collect());
     }
 
     /// Sends what was published here.
@@ -384,12 +436,12 @@ impl Worker {
             // It has sent this itself, and gets it behind its reply.
             None => {
                 let bytes = [Protocol::Resp2, Protocol::Resp3].map(|p| wire.bytes(p).clone());
-                self.subscribers.kept.push((token, bytes));
+                self.subscribers.keep(token, Push::Message(bytes));
             }
         }
     }
 
-    fn push_bytes(&mut self, conn: &mut Conn, bytes: &[u8]) {
+    pub(super) fn push_bytes(&mut self, conn: &mut Conn, bytes: &[u8]) {
         if conn.session.closing || conn.kill_now {
             return;
         }
@@ -413,12 +465,41 @@ impl Worker {
 
     /// Hands out what came for connections while they were being served.
     pub(super) fn push_kept(&mut self) {
-        for (token, bytes) in std::mem::take(&mut self.subscribers.kept) {
+        for (token, push) in std::mem::take(&mut self.subscribers.kept) {
             if let Some(mut conn) = self.take(token) {
-                let at = usize::from(conn.session.protocol == Protocol::Resp3);
-                self.push_bytes(&mut conn, &bytes[at]);
+                self.hand(&mut conn, &push);
                 self.put(token, conn);
             }
+        }
+    }
+
+    /// As [`Worker::push_kept`], for the connection that is being served: behind the reply to what it
+    /// has done, before what it does next.
+    pub(super) fn push_own(&mut self, conn: &mut Conn) {
+        let own = |(token, _): &mut (Token, Push)| *token == conn.token;
+        let pushes: Vec<(Token, Push)> = self.subscribers.kept.extract_if(.., own).collect();
+        pushes.iter().for_each(|(_, push)| self.hand(conn, push));
+    }
+
+    fn hand(&mut self, conn: &mut Conn, push: &Push) {
+        match push {
+            Push::Message(bytes) => {
+                let at = usize::from(conn.session.protocol == Protocol::Resp3);
+                self.push_bytes(conn, &bytes[at]);
+            }
+            Push::Invalid { keys, redirected } => self.hand_invalid(conn, keys, *redirected),
+            Push::Broken { target } => self.hand_broken(conn, *target),
+        }
+    }
+
+    /// Sends something to a client, which may be the one being served.
+    pub(super) fn send_push(&mut self, token: Token, push: &Push) {
+        match self.take(token) {
+            Some(mut conn) => {
+                self.hand(&mut conn, push);
+                self.put(token, conn);
+            }
+            None => self.subscribers.keep(token, push.clone()),
         }
     }
 }

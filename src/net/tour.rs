@@ -279,7 +279,8 @@ impl Worker {
             stop.hold = self.line.intents.hold(intents, Some(&path));
         }
         let hold = (!tour.whole).then_some(tour.stops[at].hold);
-        tour.stops[at].published = self.keep_published(hold);
+        self.send_invalidations();
+        tour.stops[at].published = self.keep_published(hold) | self.keep_flushed(hold);
         tour.at += 1;
         self.go_to(path[0] as usize, tour);
     }
@@ -304,6 +305,7 @@ impl Worker {
     /// A tour is done with keys that it held here.
     pub(super) fn release(&mut self, hold: Option<u32>) {
         self.send_kept(hold);
+        self.send_kept_flush(hold);
         match hold {
             Some(hold) => self.line.release(hold),
             None => {

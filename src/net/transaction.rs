@@ -18,6 +18,7 @@
 //! borrowed like those of the requests, so that nothing comes between the answer and the EXEC.
 
 use super::conn::Conn;
+use super::dispatch::end_caching;
 use super::gather::{Channel, Loans, Wanted};
 use super::worker::Worker;
 use crate::command::{
@@ -61,6 +62,8 @@ pub struct Transaction {
     watched_on: Vec<usize>,
     /// EXEC has begun: what it has borrowed, and the next request to run.
     pub(super) running: Option<Running>,
+    /// The EXEC as clients are to be shown it behind its requests.
+    pub(super) unshown: Option<Vec<u8>>,
 }
 
 impl Transaction {
@@ -93,19 +96,22 @@ impl Worker {
         token: Token,
         conn: &mut Conn,
         found: &Result<CommandId, Unknown>,
-        mut error: CmdError,
+        (mut error, args): (CmdError, &Args),
     ) {
         if let Some(multi) = &mut conn.session.multi {
             multi.failed = true;
         }
         let registry = &self.shared.env.registry;
-        if found.is_ok_and(|id| registry.command(id).in_multi == InMulti::Executes) {
+        let command = found.ok().map(|id| registry.command(id));
+        if let Some(command) = command.filter(|command| command.in_multi == InMulti::Executes) {
             let reason = error.as_bytes();
             let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
             let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
             error = CmdError::of_bytes(text);
             self.forget(io, token, conn);
+            self.show(conn, command, args);
         }
+        end_caching(conn, command);
         self.shard.stats.count_error(&error);
         self.reply_to_command(conn, |out| out.error(&error));
     }
@@ -174,7 +180,7 @@ impl Worker {
         let mut transaction = conn.transaction.take().unwrap_or_default();
         let mut place = transaction.place;
         transaction.watched_on.iter().for_each(|&owner| place.add(owner));
-        let queue = match transaction.queue.take() {
+        let mut queue = match transaction.queue.take() {
             Some(queue) => queue,
             None => self.batch(self.index, token),
         };
@@ -182,11 +188,21 @@ impl Worker {
         conn.session.watched = 0;
         let shards = self.slots.shards();
         let alone = place.owner.is_none_or(|owner| owner == self.index) && !place.several;
+        // To show its requests, if they run, it must be known here whether they do.
+        let leaves = watcher.is_none() || !self.monitors.are_there();
         if shards == 1 || (alone && !place.everywhere && (!place.here || place.owner.is_none())) {
-            return self.exec_here(io, token, conn, queue, watcher, place.here);
-        }
-        if let (Some(owner), false, false, false) =
-            (place.owner, place.several, place.everywhere, place.here)
+            // A block that needs its client has no keys here, or there is but one shard.
+            queue.kind = Kind::Block { watcher, protocol: conn.session.protocol };
+            let waits = !place.here && (conn.put_off > 0 || self.block_must_wait(&queue));
+            match waits {
+                false => return self.exec_here(io, token, conn, queue, watcher),
+                true if leaves => {
+                    return self.send_block(io, token, conn, self.index, queue, watcher);
+                }
+                true => {}
+            }
+        } else if let (Some(owner), false, false, false, true) =
+            (place.owner, place.several, place.everywhere, place.here, leaves)
         {
             return self.send_block(io, token, conn, owner, queue, watcher);
         }
@@ -195,6 +211,7 @@ impl Worker {
             && !place.here
             && let Some(tour) = self.squash(token, conn, &queue)
         {
+            self.show_queue(conn, &queue);
             conn.session.multi = None;
             self.keep_batch(queue);
             return self.begin_tour(io, conn, tour);
@@ -256,15 +273,9 @@ impl Worker {
         io: &mut dyn Io,
         token: Token,
         conn: &mut Conn,
-        mut queue: Box<Batch>,
+        queue: Box<Batch>,
         watcher: Option<u64>,
-        needs_client: bool,
     ) {
-        queue.kind = Kind::Block { watcher, protocol: conn.session.protocol };
-        // A block that needs its client has no keys here, or there is but one shard.
-        if !needs_client && (conn.put_off > 0 || self.block_must_wait(&queue)) {
-            return self.send_block(io, token, conn, self.index, queue, watcher);
-        }
         if watcher.is_some_and(|client| self.shard.keyspace.unwatch(client, self.now)) {
             conn.session.multi = None;
             self.keep_batch(queue);
@@ -287,6 +298,7 @@ impl Worker {
         watcher: Option<u64>,
     ) {
         conn.traffic.note(owner, self.index, self.slots.shards());
+        self.show_queue(conn, &queue);
         conn.session.multi = None;
         queue.address(owner, self.index, token);
         queue.kind = Kind::Block { watcher, protocol: conn.session.protocol };
@@ -345,6 +357,7 @@ impl Worker {
             match command.run {
                 Run::Session(handler) => {
                     self.run_session(io, token, conn, (request.id, handler), args);
+                    self.show(conn, command, &args);
                 }
                 _ => self.run_in_block(io, conn, request.id, &args, &mut running),
             }
@@ -359,8 +372,10 @@ impl Worker {
             }
         }
         self.keep_batch(queue);
-        conn.transaction = None;
+        let unshown = conn.transaction.take().and_then(|transaction| transaction.unshown);
+        self.show_exec(unshown);
         conn.session.multi = None;
+        end_caching(conn, None);
         conn.session.take_reply();
         self.repack(&mut running.loans);
         self.give_back(running.loans);
@@ -377,6 +392,7 @@ impl Worker {
         args: &Args,
         running: &mut Running,
     ) {
+        self.show(conn, self.shared.env.registry.command(id), args);
         match running.loans.iter().any(|loan| loan.is_whole()) {
             true => {
                 let (caller, mut reply) = (super::dispatch::caller(conn), Vec::new());

@@ -8,9 +8,11 @@ use super::dispatch::Planned;
 use super::gather::Gathers;
 use super::line::Line;
 use super::mail::Message;
+use super::monitor::Monitors;
 use super::pause::Pause;
 use super::script::Scripts;
 use super::subscribers::Subscribers;
+use super::tracking::Trackers;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, Values};
 use crate::resp::Span;
@@ -34,6 +36,8 @@ pub struct Shared {
     pub connections: AtomicUsize,
     pub stopping: AtomicBool,
     pub busy: BusyShards,
+    /// A shard is giving up tracked keys; not two at once, or they would give up too many.
+    pub giving_up: AtomicBool,
 }
 
 impl Shared {
@@ -59,6 +63,8 @@ pub(super) struct Limits {
     pub protected_commands: ProtectedAction,
     /// Rounds of background work a second.
     pub hz: u32,
+    /// Keys remembered as read by clients that track them; 0 is no limit.
+    pub tracked_keys: u64,
     /// More rounds when there are many connections.
     pub dynamic_hz: bool,
     pub keepalive_s: u32,
@@ -78,6 +84,7 @@ impl Limits {
             password: config.requirepass.is_some(),
             protected_commands: config.enable_debug_command,
             hz: config.hz,
+            tracked_keys: config.tracking_table_max_keys,
             dynamic_hz: config.dynamic_hz,
             keepalive_s: config.tcp_keepalive,
             busy_after_ms: config.busy_reply_threshold.max(0) as u64,
@@ -150,6 +157,8 @@ pub struct Worker {
     pub(super) line: Line,
     pub(super) waiters: Waiters,
     pub(super) subscribers: Subscribers,
+    pub(super) trackers: Trackers,
+    pub(super) monitors: Monitors,
     pub(super) pause: Pause,
     pub(super) busy: Busy,
     pub(super) scripts: Scripts,
@@ -185,6 +194,8 @@ impl Worker {
             line,
             waiters: Waiters::default(),
             subscribers: Subscribers::default(),
+            trackers: Trackers::default(),
+            monitors: Monitors::default(),
             pause: Pause::default(),
             busy: Busy::default(),
             scripts: Scripts::default(),
@@ -310,6 +321,9 @@ impl Worker {
         self.forget_closed(io, token, &mut conn);
         self.forget_blocked(&mut conn);
         self.unsubscribe_all(token, &mut conn);
+        self.stop_tracking(&mut conn);
+        self.stop_monitoring(&mut conn);
+        self.forget_target(&conn);
         io.close(token);
         self.keep_buffer(conn.out);
         self.shard.stats.connections_now.sub(1);
@@ -420,13 +434,13 @@ const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is s
     nobody else can reach this port.\r\n";
 
 // Every pair of shards has room for a thousand messages, and a shard for many connections.
-const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 704);
+const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 736);
 
 impl Handler for Worker {
     fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, _listener: usize) {
         self.now = io.now();
         let (session, refusal) = self.welcome(peer);
-        let mut conn = Box::new(Conn::new(session));
+        let mut conn = Box::new(Conn::new(session, connection, self.index));
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.shard.stats.connections_now.add(1);
         match refusal {
@@ -445,6 +459,15 @@ impl Handler for Worker {
         let Some(mut conn) = self.take(connection) else {
             return self.keep_received(connection, bytes);
         };
+        if conn.hears_of_changes() || self.ends_flush() {
+            // What it asks now is answered behind what it has to hear until now.
+            self.put(connection, conn);
+            self.hear_of_changes(io);
+            conn = match self.take(connection) {
+                Some(conn) => conn,
+                None => return,
+            };
+        }
         self.feed(io, connection, &mut conn, bytes);
         self.put(connection, conn);
     }
@@ -499,6 +522,9 @@ impl Handler for Worker {
         self.push_kept();
         self.work_in_background(io);
         self.send_published();
+        self.tell_followers();
+        self.push_kept();
+        self.show_lines();
         self.flush(io);
     }
 

@@ -100,6 +100,11 @@ impl<M> Mailboxes<M> {
         self.incoming[from].pop().ok()
     }
 
+    /// How many messages from a shard are there to be read.
+    pub fn arrived(&self, from: usize) -> usize {
+        self.incoming[from].slots()
+    }
+
     /// Whether a message has arrived from any shard.
     pub fn has_mail(&self) -> bool {
         self.incoming.iter().any(|consumer| !consumer.is_empty())

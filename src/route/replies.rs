@@ -253,13 +253,7 @@ mod tests {
     fn batch(owner: usize, replies: &[&str]) -> Box<Batch> {
         let mut batch = Box::new(Batch::default());
         batch.reset(owner, 0, Token { index: 0, generation: 0 });
-        let caller = Caller {
-            db: 0,
-            protocol: Protocol::Resp2,
-            touch: true,
-            may_wait: false,
-            in_script: false,
-        };
+        let caller = Caller::nobody(Protocol::Resp2);
         for reply in replies {
             batch.push_words(CommandId(0), false, caller, [b"X".as_slice()].into_iter());
             batch.replies.extend_from_slice(reply.as_bytes());

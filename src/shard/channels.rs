@@ -206,7 +206,7 @@ fn note(names: &mut Names, name: &Name, shard: usize, more: bool) {
     }
 }
 
-fn count(listeners: &mut Listeners, shard: usize, more: bool) {
+pub fn count(listeners: &mut Listeners, shard: usize, more: bool) {
     let shard = shard as u16;
     match listeners.iter().position(|(own, _)| *own == shard) {
         Some(at) if more => listeners[at].1 += 1,

@@ -19,6 +19,7 @@
 use super::events::raise_expired;
 use super::keyspace::hash_of;
 use super::{Keyspace, Shard};
+use crate::session::ClientRef;
 
 /// With so many calls the hand has gone round, however few entries have an expiry. Called ten times
 /// a second, that is ten seconds.
@@ -179,7 +180,7 @@ impl Keyspace {
             }
             expired
         };
-        let Keyspace { dbs, watches, graveyard, channels, notifies, hasher, .. } = self;
+        let Keyspace { dbs, watches, tracking, graveyard, channels, notifies, hasher, .. } = self;
         let mut taken = |entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
@@ -187,6 +188,9 @@ impl Keyspace {
             }
             if *notifies {
                 raise_expired(channels, (db, hash_of(hasher, entry.key())), &entry, now);
+            }
+            if let Some(tracking) = tracking {
+                tracking.touch(hash_of(hasher, entry.key()), entry.key(), ClientRef::NOBODY);
             }
             graveyard.bury(entry);
         };

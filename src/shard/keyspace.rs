@@ -14,6 +14,7 @@ use super::access::Access;
 use super::channels::Channels;
 use super::events::{Event, raise_expired};
 use super::free::Graveyard;
+use super::tracking::Tracking;
 use super::waited::Waited;
 use super::watch::Watches;
 use crate::clock;
@@ -22,6 +23,7 @@ use crate::data::entry::Entry;
 use crate::data::table;
 use crate::metrics::ShardStats;
 use crate::resp::Args;
+use crate::session::ClientRef;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -60,7 +62,7 @@ pub struct Keyspace {
     pub(super) dbs: Vec<Table>,
     pub(super) graveyard: Graveyard,
     pub(super) hasher: ahash::RandomState,
-    random: fastrand::Rng,
+    pub(super) random: fastrand::Rng,
     memo: Memo,
     pub access: Access,
     /// Whether keys are expired without being asked for (`DEBUG SET-ACTIVE-EXPIRE`).
@@ -68,6 +70,8 @@ pub struct Keyspace {
     pub(super) stats: Arc<ShardStats>,
     /// Nothing while no key is watched.
     pub(super) watches: Option<Box<Watches>>,
+    /// Nothing while no client tracks keys.
+    pub(super) tracking: Option<Box<Tracking>>,
     /// Nothing while nobody waits for a key.
     pub waited: Option<Box<Waited>>,
     /// Trackers that have watched borrowed keys so far.
@@ -93,6 +97,7 @@ impl Keyspace {
             active_expire: true,
             stats,
             watches: None,
+            tracking: None,
             waited: None,
             trackers: 0,
             channels: Channels::default(),
@@ -408,7 +413,7 @@ impl Keys<'_> {
                 raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
             }
             self.space.graveyard.bury(entry);
-            self.touch_watched(key);
+            self.touch_expired(key);
             return None;
         }
         Some(entry)
@@ -469,6 +474,9 @@ impl Keys<'_> {
         {
             watches.touch_looked_at();
         }
+        if n > 0 {
+            self.touch_looked_at();
+        }
     }
 
     /// Shows one bucket of entries, expired ones too, and gives the next position, 0 after the last.
@@ -503,6 +511,7 @@ impl Keys<'_> {
         if self.space.watches.is_some() {
             self.touch_present(db, db);
         }
+        self.touch_all();
         let fresh = Table::with_hasher(self.space.hasher.clone());
         let old = std::mem::replace(&mut self.space.dbs[db], fresh);
         let keys = old.len();
@@ -517,6 +526,9 @@ impl Keys<'_> {
         if self.space.watches.is_some() && a != b {
             self.touch_present(a, b);
             self.touch_present(b, a);
+        }
+        if a != b {
+            self.touch_all();
         }
         self.space.dbs.swap(a, b);
         self.space.changed_all(a);
@@ -535,7 +547,7 @@ impl Keys<'_> {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
         match self.memo {
             (at, len, hash) if at == key.as_ptr().addr() && len == key.len() => hash,
             _ => self.space.hash(key),
@@ -557,6 +569,7 @@ impl Keys<'_> {
             random,
             stats,
             watches,
+            tracking,
             waited,
             graveyard,
             channels,
@@ -575,6 +588,9 @@ impl Keys<'_> {
             stats.expired_keys.add(1);
             if let Some(watches) = watches {
                 watches.touch(db, key);
+            }
+            if let Some(tracking) = tracking {
+                tracking.touch(hash, key, ClientRef::NOBODY);
             }
             if let Some(waited) = waited {
                 waited.changed(db, key);

@@ -5,10 +5,13 @@
 //!   borrower         unpack, commands, repack ──────^
 //! ```
 //!
+//! Who has read a key, to be told when it changes, travels with it (see `tracking`).
+//!
 //! Lending is no change, so those who watch a key must not see it. What happens to the key at the
 //! borrower they must see: there a tracker watches in their place, and the parcel brings back what it saw.
 
 use super::keyspace::{Keyspace, Table};
+use super::tracking::{ReadKeys, Readings};
 use super::watch::Watches;
 use super::{Channels, Shard};
 use crate::data::entry::Entry;
@@ -20,6 +23,8 @@ pub struct Parcel {
     /// The entries of these keys with their databases.
     entries: Vec<(usize, Entry)>,
     tracked: Vec<Tracked>,
+    /// Who has read these keys.
+    readers: Vec<Readings>,
 }
 
 /// A key that is watched at its owner.
@@ -62,6 +67,7 @@ struct Tables {
     dbs: Vec<Table>,
     hasher: ahash::RandomState,
     watches: Option<Box<Watches>>,
+    read: ReadKeys,
     active_expire: bool,
 }
 
@@ -125,9 +131,11 @@ impl Keyspace {
                 parcel.entries.extend(lent);
             }
         }
+        self.pack_readers(&parcel.keys, &mut parcel.readers);
     }
 
     fn put_in(&mut self, parcel: &mut Parcel, now: i64) {
+        self.unpack_readers(&mut parcel.readers);
         for (db, entry) in parcel.entries.drain(..) {
             self.keys(db, now, false).take_back(entry);
         }
@@ -139,6 +147,7 @@ impl Keyspace {
             dbs: (0..self.dbs.len()).map(empty).collect(),
             hasher: self.hasher.clone(),
             watches: None,
+            read: ReadKeys::new(&self.hasher),
             active_expire: false,
         };
         self.swap_parts(&mut tables);
@@ -159,6 +168,7 @@ impl Keyspace {
         std::mem::swap(&mut self.dbs, &mut tables.dbs);
         std::mem::swap(&mut self.hasher, &mut tables.hasher);
         std::mem::swap(&mut self.watches, &mut tables.watches);
+        self.swap_read(&mut tables.read);
         std::mem::swap(&mut self.active_expire, &mut tables.active_expire);
     }
 }

@@ -13,19 +13,21 @@ mod intents;
 mod keyspace;
 mod lend;
 mod slot;
+mod tracking;
 mod waited;
 mod watch;
 mod watching;
 
 pub use crate::config::EventClass as Class;
 pub use access::Access;
-pub use channels::{Channels, Foreign, Published};
+pub use channels::{Channels, Foreign, Published, count as count_listener};
 pub use cx::{Cx, TimedOut, Wait};
 pub use events::is_event_channel;
 pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Everything, Parcel};
 pub use slot::{SLOTS, SlotTable, slot_of};
+pub use tracking::{Changed, Stale, Tracking};
 pub use waited::Waited;
 
 use crate::config::EventClasses;

@@ -6,6 +6,7 @@
 //! then the removal of the others is a change.
 
 use super::keyspace::{Keys, Keyspace};
+use crate::session::ClientRef;
 
 /// Expired parts of a value to remove when its key is watched.
 const PARTS_MAX: usize = 1000;
@@ -60,6 +61,18 @@ impl Keys<'_> {
         if let Some(watches) = &mut self.space.watches {
             watches.touch(self.db, key);
         }
+        self.touch_tracked(key);
+    }
+
+    /// A key has expired.
+    pub(super) fn touch_expired(&mut self, key: &[u8]) {
+        if let Some(watches) = &mut self.space.watches {
+            watches.touch(self.db, key);
+        }
+        let hash = self.space.hash(key);
+        if let Some(tracking) = &mut self.space.tracking {
+            tracking.touch(hash, key, ClientRef::NOBODY);
+        }
     }
 
     /// A key is in the hand of a command that may change it in place and then says so.
@@ -69,6 +82,7 @@ impl Keys<'_> {
             watches.look(self.db, key, !self.looked);
             self.looked = true;
         }
+        self.look_tracked(key);
     }
 
     /// Of the watched keys of database `db`, touches those that exist there or in `other`, which is

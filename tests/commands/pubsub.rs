@@ -1,69 +1,9 @@
 //! Pub/sub: scripts of several clients, the same on redis-server and here, and what crosses shards.
 
 use crate::harness::client::Client;
+use crate::harness::turns::agree;
 use crate::harness::{Cmd, Reply, Server, parse_line, wait_until};
 use std::time::Duration;
-
-/// One client's turn: what it sends, and how many replies or messages it then reads.
-struct Turn<'a> {
-    client: usize,
-    line: &'a str,
-    reads: usize,
-}
-
-/// Lines `client [command] [=reads]`; a command is answered once if nothing else is said.
-fn turns(script: &str) -> Vec<Turn<'_>> {
-    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines
-        .map(|line| {
-            let (client, rest) = line.split_once(' ').expect("a client and what it does");
-            let (line, reads) = match rest.rsplit_once('=') {
-                Some((line, reads)) => (line.trim(), reads.parse().expect("a count")),
-                None => (rest, 1),
-            };
-            Turn { client: client.parse().expect("a number"), line, reads }
-        })
-        .collect()
-}
-
-fn play(server: &Server, script: &str) -> Vec<String> {
-    let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
-    let mut heard = Vec::new();
-    for Turn { client, line, reads } in turns(script) {
-        if !line.is_empty() {
-            clients[client].send(&parse_line(line)).expect("the server reads");
-        }
-        let start = heard.len();
-        for _ in 0..reads {
-            let reply = clients[client].recv();
-            // HELLO tells the version and the client's id.
-            if !line.starts_with("HELLO 3") {
-                heard.push(format!("{client} {line}: {reply:?}"));
-            }
-        }
-        // Before 7.2 one's own messages came before the reply; and what one block sends to
-        // different channels may come in any order.
-        heard[start..].sort();
-    }
-    // Nothing else has come for anybody.
-    for (client, own) in clients.iter_mut().enumerate() {
-        own.send(&Cmd::new(["PING", "the end"])).expect("the server reads");
-        heard.push(format!("{client} ends: {:?}", own.recv()));
-    }
-    heard
-}
-
-/// Plays a script on redis-server and on servers of one and of three shards.
-fn agree(script: &str) {
-    let expected = play(&Server::redis(), script);
-    for shards in [1, 3] {
-        let heard = play(&Server::corelane(shards), script);
-        for (expected, heard) in expected.iter().zip(&heard) {
-            assert_eq!(expected, heard, "with {shards} shards");
-        }
-        assert_eq!(expected.len(), heard.len());
-    }
-}
 
 #[test]
 fn messages_reach_those_who_listen() {

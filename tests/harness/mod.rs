@@ -14,6 +14,7 @@ pub mod scores;
 pub mod script;
 pub mod spawn;
 mod streams;
+pub mod turns;
 
 pub use client::Client;
 pub use pair::{Pair, Protocol};

@@ -3,6 +3,7 @@
 //! A failing test prints the seed, and `CORELANE_SIM_SEED=<seed>` runs that one alone.
 
 mod blocking;
+mod caches;
 mod fairness;
 mod order;
 mod serial;

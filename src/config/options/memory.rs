@@ -76,6 +76,18 @@ pub(super) const ROWS: &[Row] = &[
     )
     .mutable()
     .unit("minutes"),
+    int_row!(
+        Memory,
+        "tracking-table-max-keys",
+        tracking_table_max_keys,
+        0,
+        i64::MAX,
+        "1000000",
+        "Most keys remembered as read by clients that track keys (CLIENT TRACKING). Beyond, keys chosen \
+         at random are forgotten, and their clients told as if they had changed. 0 is no limit."
+    )
+    .mutable()
+    .unit("keys"),
     bool_row!(
         Memory,
         "lazyfree-lazy-eviction",
