@@ -4,6 +4,8 @@
 //! Each counter has one writer, so adding is a plain load and store: no locked instruction.
 
 use crate::error::CmdError;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number with one writing thread and any number of readers.
@@ -52,8 +54,10 @@ pub struct DbStats {
     pub expires: Counter,
 }
 
-/// The codes of error replies that are counted apart. What a client can make up (a script's own
-/// errors) is not among them, so their number is bounded.
+/// Codes of scripts' own errors that are told apart, as many as in Redis.
+const OTHER_CODES_MAX: usize = 128;
+
+/// The codes of the server's own error replies.
 pub const ERROR_CODES: [&str; 16] = [
     "BUSYGROUP",
     "BUSYKEY",
@@ -109,8 +113,12 @@ pub struct ShardStats {
     /// Fields of hashes that have expired before their hashes did.
     pub expired_fields: Counter,
     pub error_replies: Counter,
-    /// Error replies by code, in the order of [`ERROR_CODES`]; all others together at the end.
+    /// Bytes that Lua uses.
+    pub lua_memory: Counter,
+    /// Error replies by code, in the order of [`ERROR_CODES`]; those with too rare codes at the end.
     pub per_error: [Counter; ERROR_CODES.len() + 1],
+    /// Those with other codes, which scripts make up. Locked for such an error, and by INFO.
+    pub other_errors: Mutex<BTreeMap<Vec<u8>, u64>>,
     /// AUTH and HELLO with a wrong password or user.
     pub auth_failures: Counter,
     pub output_limit_disconnections: Counter,
@@ -157,7 +165,9 @@ impl ShardStats {
             lazyfreed_objects: Counter::default(),
             expired_fields: Counter::default(),
             error_replies: Counter::default(),
+            lua_memory: Counter::default(),
             per_error: Default::default(),
+            other_errors: Mutex::default(),
             auth_failures: Counter::default(),
             output_limit_disconnections: Counter::default(),
             query_limit_disconnections: Counter::default(),
@@ -175,14 +185,21 @@ impl ShardStats {
     /// Counts an error reply.
     pub fn count_error(&self, error: &CmdError) {
         let code = error.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
-        let at =
-            ERROR_CODES.iter().position(|own| own.as_bytes() == code).unwrap_or(ERROR_CODES.len());
         self.error_replies.add(1);
-        self.per_error[at].add(1);
+        if let Some(at) = ERROR_CODES.iter().position(|own| own.as_bytes() == code) {
+            return self.per_error[at].add(1);
+        }
+        let mut others = self.other_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        match others.get_mut(code) {
+            Some(count) => *count += 1,
+            None if others.len() < OTHER_CODES_MAX => drop(others.insert(code.to_vec(), 1)),
+            None => self.per_error[ERROR_CODES.len()].add(1),
+        }
     }
 
     /// Sets what CONFIG RESETSTAT resets back to zero; for the thread that writes the counters.
     pub fn reset(&self) {
+        self.other_errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let counters = [
             &self.commands_processed,
             &self.connections_received,
@@ -331,7 +348,8 @@ mod tests {
         let count =
             |code| stats.per_error[ERROR_CODES.iter().position(|c| *c == code).unwrap()].get();
         assert_eq!((count("ERR"), count("WRONGTYPE")), (1, 1));
-        assert_eq!((stats.per_error[ERROR_CODES.len()].get(), stats.error_replies.get()), (1, 3));
+        let mine = stats.other_errors.lock().unwrap().get(&b"MINE"[..]).copied();
+        assert_eq!((mine, stats.error_replies.get()), (Some(1), 3));
         stats.reset();
         assert_eq!((count("ERR"), stats.error_replies.get()), (0, 0));
     }

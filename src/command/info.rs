@@ -10,6 +10,8 @@ use super::spec::*;
 use crate::clock;
 use crate::config::ClusterMode;
 use crate::error::CmdError;
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use crate::metrics::{self, Counter, ERROR_CODES, ShardStats};
 use crate::resp::Args;
 use std::fmt::{Display, Write};
@@ -154,6 +156,13 @@ fn memory(cx: &SessionCx, fields: &mut Fields) {
     fields.add_bytes("total_system_memory", metrics::memory_of_machine());
     fields.add_bytes("maxmemory", config.maxmemory);
     fields.add("maxmemory_policy", config.maxmemory_policy.name());
+    let (scripts, bytes) = cx.env.scripts.size();
+    let libraries = cx.env.scripts.libraries();
+    fields.add("used_memory_lua", sum(cx.env, |s| &s.lua_memory));
+    fields.add("used_memory_scripts_eval", bytes);
+    fields.add("number_of_cached_scripts", scripts);
+    fields.add("number_of_functions", libraries.function_count());
+    fields.add("number_of_libraries", libraries.library_count());
     fields.add("lazyfree_pending_objects", sum(cx.env, |s| &s.lazyfree_pending));
     fields.add("lazyfreed_objects", sum(cx.env, |s| &s.lazyfreed_objects));
 }
@@ -253,11 +262,21 @@ fn commandstats(cx: &SessionCx, fields: &mut Fields) {
 }
 
 fn errorstats(cx: &SessionCx, fields: &mut Fields) {
+    let mut counts = BTreeMap::new();
     for (at, code) in ERROR_CODES.iter().chain(&["other"]).enumerate() {
-        let count = sum(cx.env, |s| &s.per_error[at]);
-        if count > 0 {
-            fields.add(format_args!("errorstat_{code}"), format_args!("count={count}"));
+        counts.insert(code.to_string(), sum(cx.env, |s| &s.per_error[at]));
+    }
+    for stats in &cx.env.stats {
+        let others = stats.other_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        for (code, count) in others.iter() {
+            // A client has made it up: it must stay on its line.
+            let clean = |c: char| if c.is_control() || c == ':' || c == '=' { '_' } else { c };
+            let code: String = String::from_utf8_lossy(code).chars().map(clean).collect();
+            *counts.entry(code).or_default() += count;
         }
+    }
+    for (code, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        fields.add(format_args!("errorstat_{code}"), format_args!("count={count}"));
     }
 }
 

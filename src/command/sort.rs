@@ -269,8 +269,9 @@ fn sort_by(cx: &mut Cx, args: Args, mut options: Options) -> Result<(), CmdError
     if let Some(entry) = cx.keys.get(args.at(1)) {
         let value = entry.value();
         let has_order = has_order(&value);
-        if !sorts && !has_order && options.store.is_some() {
-            // What is stored must not depend on the order in which a set happens to be.
+        if !sorts && !has_order && (options.store.is_some() || cx.in_script) {
+            // What is stored, or what a script sees, must not depend on the order in which a set
+            // happens to be.
             (sorts, by, options.alpha) = (true, None, true);
         }
         let len = Source::of(entry.value(), 0, false)?.len;

@@ -160,9 +160,7 @@ impl Worker {
                 // It is found again when its turn has come, behind the reply that is waited for.
                 Step::Error(_) if conn.is_held() => conn.parser = Default::default(),
                 Step::Error(error) => {
-                    self.flush_batches();
-                    self.reply(conn, |out| out.error(&CmdError::of_bytes(error.text())));
-                    conn.session.closing = true;
+                    self.refuse_input(conn, CmdError::of_bytes(error.text()));
                     offset = buffer.len();
                     break;
                 }
@@ -175,6 +173,14 @@ impl Worker {
             self.keep_buffer(buffer);
         }
         offset
+    }
+
+    /// What a client sends is not RESP: it is told so, and closed.
+    #[cold]
+    fn refuse_input(&mut self, conn: &mut Conn, error: CmdError) {
+        self.flush_batches();
+        self.reply(conn, |out| out.error(&error));
+        conn.session.closing = true;
     }
 
     /// Keeps the room for plans and arguments for the next read.

@@ -200,7 +200,7 @@ impl Worker {
             Ok(Outcome::ErrorReply { counted }) => {
                 counters.failed.add(1);
                 if !counted {
-                    stats.count_error(&CmdError::of_bytes(&out[start + 1..]));
+                    stats.count_error(&CmdError::of_bytes(out[start + 1..].trim_ascii_end()));
                 }
             }
             Err(Failure { error, counted }) => {
@@ -272,6 +272,7 @@ impl Worker {
                 interpreter.call(&libraries, args.at(1), &keys, &argv, &mut host, &mut out)
             }
         };
+        self.shard.stats.lua_memory.set(interpreter.memory() as u64);
         self.scripts.interpreter = Some(interpreter);
         self.end_busy();
         done

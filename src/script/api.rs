@@ -112,9 +112,12 @@ fn run(lua: Lua) -> bool {
     });
     if let Err(text) = asked {
         state.reply.set(out);
+        lua.set_top(0);
         reply::push_error(lua, text.as_bytes());
         return true;
     }
+    // They may have taken all the room there is.
+    lua.set_top(0);
     reply::push(lua, &out);
     let failed = out.first() == Some(&b'-');
     if out.capacity() <= REPLY_KEPT_MAX {
