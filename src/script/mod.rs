@@ -9,6 +9,7 @@
 //! | [`reply`] | replies of commands as values of Lua, and back |
 //! | [`libs`] | `cjson`, `cmsgpack`, `struct`, `bit` |
 //! | [`flags`], [`sha`], [`random`] | the first line of a script; its name; `math.random` |
+//! | [`certify`] | whether a script touches only the keys that it is given |
 //! | [`lua`], [`state`] | the seam to Lua, and what hangs on it |
 //!
 //! A script is a call from the server into Lua, and a command of it a call back:
@@ -20,6 +21,7 @@
 //! Deliberately absent: keys, routing, permissions, time limits (the host's), a debugger.
 
 mod api;
+mod certify;
 mod flags;
 mod functions;
 mod host;
@@ -35,6 +37,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 
+pub use certify::{KeyRule, uses_only_declared_keys};
 pub use flags::ScriptFlags;
 pub use host::{Host, LogLevel, REPL_AOF, REPL_REPLICA, Tick};
 pub use interpreter::{Failure, Interpreter, Outcome};
