@@ -10,6 +10,7 @@
 //! | [`libs`] | `cjson`, `cmsgpack`, `struct`, `bit` |
 //! | [`store`], [`slow`] | the scripts of the whole server; those that run for long |
 //! | [`flags`], [`sha`], [`random`] | the first line of a script; its name; `math.random` |
+//! | [`certify`] | whether a script touches only the keys that it is given |
 //! | [`lua`], [`state`] | the seam to Lua, and what hangs on it |
 //!
 //! A script is a call from the server into Lua, and a command of it a call back:
@@ -21,6 +22,7 @@
 //! Deliberately absent: keys, routing, permissions, time limits (the host's), a debugger.
 
 mod api;
+mod certify;
 mod flags;
 mod functions;
 mod host;
@@ -38,6 +40,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 
+pub use certify::{KeyRule, uses_only_declared_keys};
 pub use flags::ScriptFlags;
 pub use host::{Host, LogLevel, REPL_AOF, REPL_REPLICA, Tick, log_line};
 pub use interpreter::{Failure, Interpreter, Outcome};

@@ -122,14 +122,8 @@ fn replace_functions(lua: Lua) {
     ];
     functions.iter().for_each(|(name, function)| lua.set_function(name, *function));
     lua.push_field(b"table");
-    let checks: [(&str, Check); 6] = [
-        ("insert", refuse_shield),
-        ("remove", refuse_shield),
-        ("sort", refuse_shield),
-        ("setn", refuse_shield),
-        ("foreach", look_behind_shield),
-        ("maxn", look_behind_shield),
-    ];
+    // Others do nothing to a table without elements, as shields and what is behind them are.
+    let checks: [(&str, Check); 2] = [("insert", refuse_shield), ("foreach", look_behind_shield)];
     put_checks(lua, &checks);
     lua.pop(1);
     lua.push_field(b"math");

@@ -117,6 +117,8 @@ impl<'a> Format<'a> {
 fn pack(lua: Lua) -> Result<c_int, Raise> {
     let mut format = Format::of(lua)?;
     let mut out: Vec<u8> = Vec::new();
+    // What follows the last argument is said to be nil.
+    lua.push_nil();
     let mut index = 2;
     while let Some(item) = format.next()? {
         out.resize(out.len() + format.padding(out.len(), &item), 0);
@@ -188,13 +190,14 @@ fn piece(data: &[u8], position: usize, size: usize) -> Result<&[u8], Raise> {
 fn unpack(lua: Lua) -> Result<c_int, Raise> {
     let mut format = Format::of(lua)?;
     let data = lua.check_text(2)?;
-    let mut position = match usize::try_from(lua.optional_int(3, 1)?) {
-        Ok(from @ 1..) => from - 1,
-        _ => return Err(Raise::Argument(3, c"offset must be 1 or greater")),
+    let mut position = match lua.optional_int(3, 1)? {
+        0 => return Err(Raise::Argument(3, c"offset must be 1 or greater")),
+        // A negative one is too great.
+        from => (from as usize) - 1,
     };
     let mut count = 0;
     while let Some(Item { option, mut size }) = format.next()? {
-        position += format.padding(position, &Item { option, size });
+        position = position.wrapping_add(format.padding(position, &Item { option, size }));
         let bytes = piece(data, position, size)?;
         if !lua.room(2) {
             return Err(lua.error(b"stack overflow (too many results)"));
