@@ -5,8 +5,8 @@
 
 use crate::error::CmdError;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A number with one writing thread and any number of readers.
 #[derive(Debug, Default)]
@@ -190,9 +190,10 @@ impl ShardStats {
             return self.per_error[at].add(1);
         }
         let mut others = self.other_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = others.len() < OTHER_CODES_MAX;
         match others.get_mut(code) {
             Some(count) => *count += 1,
-            None if others.len() < OTHER_CODES_MAX => drop(others.insert(code.to_vec(), 1)),
+            None if room => drop(others.insert(code.to_vec(), 1)),
             None => self.per_error[ERROR_CODES.len()].add(1),
         }
     }

@@ -10,11 +10,11 @@ use super::spec::*;
 use crate::clock;
 use crate::config::ClusterMode;
 use crate::error::CmdError;
-use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use crate::metrics::{self, Counter, ERROR_CODES, ShardStats};
 use crate::resp::Args;
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::sync::PoisonError;
 
 pub const COMMANDS: &[Command] = &[session("info", -1, LOADING.with(STALE), info)
     .doc(

@@ -283,9 +283,8 @@ impl Registry {
                 Some(_) => return KeyRule::Unsure,
             };
         }
-        match all {
-            None => KeyRule::None,
-            Some((first, last, step)) => KeyRule::Range { first, last, step },
-        }
+        let Some((first, last, step)) = all else { return KeyRule::None };
+        let (first, step) = (first.unsigned_abs() as usize, step.unsigned_abs() as usize);
+        KeyRule::Range { first, last: last as isize, step }
     }
 }

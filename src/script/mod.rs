@@ -53,20 +53,3 @@ pub use store::Store;
 pub const VERSION: &str = "7.2.4";
 /// The same, a byte for each of its numbers.
 pub const VERSION_NUMBER: u32 = 0x0007_0204;
-
-/// Where the keys of a command are, for who reads a script without running it.
-pub enum KeyRule {
-    None,
-    /// Every `step`-th argument from `first` to `last`, which is counted from the end when negative.
-    Range {
-        first: i32,
-        last: i32,
-        step: i32,
-    },
-    Unsure,
-}
-
-/// Whether a script is sure to use no keys but those that it is given.
-pub fn uses_only_declared_keys(_body: &[u8], _rule: &dyn Fn(&[u8]) -> KeyRule) -> bool {
-    false
-}

@@ -1,7 +1,7 @@
 //! EVAL, SCRIPT, FUNCTION, FCALL.
 
 use crate::harness::pair::everywhere;
-use crate::harness::{Cmd, Reply, Server, cases, now, wait_until};
+use crate::harness::{Client, Cmd, Reply, Server, cases, now, wait_until};
 use std::time::Duration;
 
 #[test]
@@ -253,6 +253,32 @@ fn a_script_that_has_written_runs_to_its_end() {
         assert_eq!(slow.recv().expect("an answer").text(), "whole");
         assert_eq!(other.run("GET a").text(), "whole");
     }
+}
+
+/// While one shard is busy with a script on its own keys, the others serve theirs.
+#[test]
+fn other_shards_go_on() {
+    let server = impatient(3);
+    let mut clients: Vec<Client> = (0..6).map(|_| server.client()).collect();
+    let keys: Vec<String> = (0..30).map(|n| format!("key:{n}")).collect();
+    for key in &keys {
+        assert_eq!(clients[0].run(&format!("SET {key} v")).text(), "OK");
+    }
+    let mut slow = server.client();
+    let body = "redis.call('get', KEYS[1]); while true do end";
+    slow.send(&Cmd::new(["EVAL", body, "1", &keys[0]])).expect("the server reads");
+    wait_until_slow(&server, &keys[0]);
+    // Of the clients, some are on shards that go on; these reach the keys of those.
+    let mut served = 0;
+    for client in &mut clients {
+        let answers: Vec<Reply> =
+            keys.iter().map(|key| client.run(&format!("GET {key}"))).collect();
+        served = served.max(answers.iter().filter(|reply| !busy(reply)).count());
+        assert!(busy(&answers[0]), "{:?}", answers[0]);
+    }
+    assert!((5..25).contains(&served), "{served} of {} keys were served", keys.len());
+    assert_eq!(clients[0].run("SCRIPT KILL").text(), "OK");
+    assert!(slow.recv().expect("an answer").is_error());
 }
 
 /// A counter in one key and its history in others, all by scripts that do not declare them.
