@@ -32,6 +32,8 @@
 //!     │                       runs its parts and holds the keys until all have run (net::tour)
 //!     ├─ gathered             several keys, one handler: entries are borrowed from their owners,
 //!     │                       who hold the keys meanwhile (net::gather)
+//!     ├─ a script             as a command on the keys that it names, or with all shards' tables borrowed
+//!     │                       (net::script, net::whole)
 //!     └─ blocking             a first attempt by one of the ways above, then a place in the line of each key
 //!                             (net::blocking)
 //!   route::ReplyQueue         replies in the order of the requests
@@ -66,6 +68,7 @@
 //!   There is no common clock and no lock that two threads share.
 //! - Order: messages from one shard to another arrive in the order sent, so requests of one
 //!   connection run in order on each shard.
+//! - A script runs to its end on one thread, with all that it can touch held: nothing is undone, ever.
 //! - Background work (expiry, freeing, growth of tables) is cut into slices of a bounded size.
 //! - `unsafe` is in [`data`] (entry, table, prefetch, members of big collections), [`rt`] (system calls, the ring) and [`script`]
 //!   (the seam to Lua), with the invariants written beside it.
