@@ -151,7 +151,12 @@ pub struct Tracking {
 impl Tracking {
     /// Whether what the client reads next is remembered.
     pub fn remembers(&self) -> bool {
-        !self.broadcast && (!self.opt_in || self.caching) && !(self.opt_out && self.caching)
+        match (self.broadcast, self.opt_in, self.opt_out) {
+            (true, ..) => false,
+            (_, true, _) => self.caching,
+            (_, _, true) => !self.caching,
+            _ => true,
+        }
     }
 }
 

@@ -134,9 +134,7 @@ impl Worker {
                 }
                 let args = Args::new(buffer, &spans[plan.first as usize..plan.last as usize]);
                 self.run(io, token, conn, args, plan);
-                if self.subscribers.has_kept() {
-                    self.push_own(conn);
-                }
+                self.push_own(conn);
             }
             if let Some(start) = stopped_at {
                 // What was read behind it is read again when it is its turn.

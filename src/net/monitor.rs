@@ -144,16 +144,21 @@ impl Worker {
         }
         match &mut conn.transaction {
             Some(transaction) if conn.session.is_executing() => {
-                transaction.unshown =
-                    Some(line(conn.session.db, &conn.session.peer, command, args));
+                let mut words = Vec::new();
+                write_words(&mut words, command, args);
+                transaction.unshown = Some(words);
             }
             _ => self.show(conn, command, args),
         }
     }
 
     /// Shows the EXEC of a block that has ended, if it has not been shown.
-    pub(super) fn show_exec(&mut self, unshown: Option<Vec<u8>>) {
-        unshown.into_iter().for_each(|text| self.monitors.add(text));
+    pub(super) fn show_exec(&mut self, conn: &Conn, unshown: Option<Vec<u8>>) {
+        if let Some(words) = unshown {
+            let mut text = prefix(conn.session.db, &conn.session.peer);
+            text.extend_from_slice(&words);
+            self.monitors.add(text);
+        }
     }
 
     /// Shows the requests of a block that is sure to run.
@@ -215,13 +220,17 @@ impl Worker {
 
 /// A request as it is shown, without the time.
 fn line(db: usize, peer: &Peer, command: &Command, args: &Args) -> Vec<u8> {
-    let mut text = match peer {
-        Peer::Tcp { .. } => format!("[{db} {}]", peer.address()),
-        Peer::Unix { path } => format!("[{db} unix:{path}]"),
-    }
-    .into_bytes();
+    let mut text = prefix(db, peer);
     write_words(&mut text, command, args);
     text
+}
+
+fn prefix(db: usize, peer: &Peer) -> Vec<u8> {
+    let text = match peer {
+        Peer::Tcp { .. } => format!("[{db} {}]", peer.address()),
+        Peer::Unix { path } => format!("[{db} unix:{path}]"),
+    };
+    text.into_bytes()
 }
 
 fn write_words(text: &mut Vec<u8>, command: &Command, args: &Args) {

@@ -475,7 +475,15 @@ impl Worker {
 
     /// As [`Worker::push_kept`], for the connection that is being served: behind the reply to what it
     /// has done, before what it does next.
+    #[inline]
     pub(super) fn push_own(&mut self, conn: &mut Conn) {
+        if self.subscribers.has_kept() {
+            self.push_kept_to(conn);
+        }
+    }
+
+    #[cold]
+    fn push_kept_to(&mut self, conn: &mut Conn) {
         let own = |(token, _): &mut (Token, Push)| *token == conn.token;
         let pushes: Vec<(Token, Push)> = self.subscribers.kept.extract_if(.., own).collect();
         pushes.iter().for_each(|(_, push)| self.hand(conn, push));

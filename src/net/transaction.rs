@@ -62,7 +62,7 @@ pub struct Transaction {
     watched_on: Vec<usize>,
     /// EXEC has begun: what it has borrowed, and the next request to run.
     pub(super) running: Option<Running>,
-    /// The EXEC as clients are to be shown it behind its requests.
+    /// The words of the EXEC, as clients are to be shown them behind its requests.
     pub(super) unshown: Option<Vec<u8>>,
 }
 
@@ -373,7 +373,7 @@ impl Worker {
         }
         self.keep_batch(queue);
         let unshown = conn.transaction.take().and_then(|transaction| transaction.unshown);
-        self.show_exec(unshown);
+        self.show_exec(conn, unshown);
         conn.session.multi = None;
         end_caching(conn, None);
         conn.session.take_reply();

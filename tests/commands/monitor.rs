@@ -177,6 +177,7 @@ fn a_client_is_shown_things_until_it_wants_no_more() {
         assert_eq!(first.run("RESET"), Reply::Simple(b"RESET".to_vec()));
         assert!(line(&mut second, &mut Vec::new()).ends_with("\"RESET\""));
         assert_eq!(first.run("PING"), Reply::Simple(b"PONG".to_vec()));
+        assert!(line(&mut second, &mut Vec::new()).ends_with("\"PING\""));
         assert_eq!(second.run("QUIT"), Reply::Simple(b"OK".to_vec()));
         client.run("MULTI");
         client.run("MONITOR");

@@ -1,7 +1,7 @@
 //! Scripts of several clients that are told of what others do.
 
 use super::client::Client;
-use super::{Cmd, Reply, Server, parse_line};
+use super::{Cmd, Server, parse_line};
 
 /// One client's turn: what it sends, and how many replies or messages it then reads.
 struct Turn<'a> {
@@ -28,12 +28,12 @@ fn turns(script: &str) -> Vec<Turn<'_>> {
 /// What the clients of a script hear; `<n>` in a command stands for the id of client n.
 fn play(server: &Server, script: &str, in_order: bool) -> Vec<String> {
     let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
-    let ids: Vec<Reply> = clients.iter_mut().map(|client| client.run("CLIENT ID")).collect();
+    let ids: Vec<i64> = clients.iter_mut().map(|client| client.run("CLIENT ID").int()).collect();
     let mut heard = Vec::new();
     for Turn { client, line, reads } in turns(script) {
         let mut sent = line.to_string();
         for (n, id) in ids.iter().enumerate() {
-            sent = sent.replace(&format!("<{n}>"), &id.text());
+            sent = sent.replace(&format!("<{n}>"), &id.to_string());
         }
         if !sent.is_empty() {
             clients[client].send(&parse_line(&sent)).expect("the server reads");
