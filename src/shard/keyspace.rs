@@ -384,6 +384,15 @@ impl Keys<'_> {
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.lend(key)?;
         self.touch_watched(key);
+        if entry.is_expired(self.now) {
+            let hash = self.hash(key);
+            self.space.stats.expired_keys.add(1);
+            if self.space.notifies {
+                raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
+            }
+            self.space.graveyard.bury(entry);
+            return None;
+        }
         self.ready(key);
         Some(entry)
     }
@@ -397,20 +406,12 @@ impl Keys<'_> {
         }
     }
 
-    /// Takes an entry out that will come back by [`Keys::take_back`]: nobody takes it for a change.
+    /// Takes an entry out that will come back by [`Keys::take_back`], also one whose time is over:
+    /// nobody takes it for a change.
     pub fn lend(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
         let entry = self.space.dbs[self.db].remove(hash, key)?;
         self.space.publish(self.db);
-        if entry.is_expired(self.now) {
-            self.space.stats.expired_keys.add(1);
-            if self.space.notifies {
-                raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
-            }
-            self.space.graveyard.bury(entry);
-            self.touch_watched(key);
-            return None;
-        }
         Some(entry)
     }
 
@@ -535,7 +536,7 @@ impl Keys<'_> {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
         match self.memo {
             (at, len, hash) if at == key.as_ptr().addr() && len == key.len() => hash,
             _ => self.space.hash(key),

@@ -13,6 +13,7 @@ mod expiry;
 mod hashes;
 mod keys;
 mod lists;
+mod notifications;
 mod options;
 mod pubsub;
 mod scan;
