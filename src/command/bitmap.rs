@@ -246,7 +246,7 @@ fn bitop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         store(cx, target, result);
         cx.keys.notify(Class::String, "set", target);
         cx.keys.changed(1);
-    } else if cx.keys.delete(target) {
+    } else if cx.keys.replace_by_nothing(target) {
         cx.keys.changed(1);
     }
     cx.out.int(len as i64);

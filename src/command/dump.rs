@@ -145,6 +145,7 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     };
     let access = cx.settings.access;
     entry.set_access(options.access(access, now).unwrap_or_else(|| access.fresh(now)));
+    cx.keys.clear(key);
     cx.keys.adopt(entry);
     cx.keys.notify(Class::Generic, "restore", key);
     cx.keys.changed(1);
@@ -154,7 +155,7 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// What was to be restored has expired.
 fn replace_by_nothing(cx: &mut Cx, key: &[u8]) -> Result<(), CmdError> {
-    let removed = cx.keys.delete(key);
+    let removed = cx.keys.replace_by_nothing(key);
     cx.keys.changed(u64::from(removed));
     cx.out.ok();
     Ok(())

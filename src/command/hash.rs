@@ -277,6 +277,11 @@ fn edit<R>(
         if !hash.is_empty() {
             keys.insert(Entry::object(key, Box::new(Object::Hash(hash)), None));
             tell(keys, events);
+        } else if !events.is_empty() {
+            // What it was given has expired already.
+            keys.notify(Class::New, "new", key);
+            tell(keys, events);
+            keys.notify(Class::Generic, "del", key);
         }
         return Ok(result);
     };

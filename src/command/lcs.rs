@@ -52,8 +52,9 @@ impl Options {
 }
 
 fn lcs(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let a = operand(cx, args.at(1))?;
-    let b = operand(cx, args.at(2))?;
+    // Both are looked for before either is found to be of the wrong type.
+    let (a, b) = (operand(cx, args.at(1)), operand(cx, args.at(2)));
+    let (a, b) = (a?, b?);
     let options = Options::parse(args, 3)?;
     let cells = (a.len() as u128 + 1) * (b.len() as u128 + 1);
     if cells * size_of::<u32>() as u128 > cx.settings.bulk_len_max as u128 {

@@ -342,7 +342,7 @@ fn store(
         store_list(cx, target, list);
         cx.keys.notify(Class::List, "sortstore", target);
         cx.keys.changed(count as u64);
-    } else if cx.keys.delete(target) {
+    } else if cx.keys.replace_by_nothing(target) {
         cx.keys.changed(1);
     }
     cx.out.int(count as i64);

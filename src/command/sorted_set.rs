@@ -485,7 +485,7 @@ pub(super) fn new_entry(key: &[u8], set: SortedSet) -> Entry {
 /// Puts a set in the place of what is at `key`; an empty one takes it away.
 pub(super) fn store(cx: &mut Cx, key: &[u8], set: SortedSet, event: &'static str) {
     let changed = if set.is_empty() {
-        cx.keys.delete(key)
+        cx.keys.replace_by_nothing(key)
     } else {
         cx.keys.insert(new_entry(key, set));
         cx.keys.notify(Class::SortedSet, event, key);

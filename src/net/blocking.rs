@@ -395,7 +395,7 @@ impl Worker {
             }
         }
         let mut reply = Vec::new();
-        let waits = self.run_again(waiting, command, args, &mut reply).is_some();
+        let waits = self.run_again_here(waiting, command, args, &mut reply).is_some();
         waiting.settle(!waits);
         if waits {
             return Attempt::Nothing;
@@ -407,6 +407,25 @@ impl Worker {
             false => self.mail.push(waiting.origin, Message::Served(Box::new(served))),
         }
         Attempt::Gone
+    }
+
+    /// As [`Worker::run_again`], with none but the keys of this shard: that the others are not here is
+    /// not to be told of.
+    fn run_again_here(
+        &mut self,
+        waiting: &Waiting,
+        command: &Command,
+        args: Args,
+        reply: &mut Vec<u8>,
+    ) -> Option<Wait> {
+        self.shard.keyspace.channels.begin_block();
+        let wait = self.run_again(waiting, command, args, reply);
+        for event in self.shard.keyspace.channels.end_block() {
+            if self.slots.owner_of(event.home()) == self.index {
+                self.shard.keyspace.publish_foreign(event);
+            }
+        }
+        wait
     }
 
     fn run_again(

@@ -420,8 +420,7 @@ impl Worker {
             self.shard.keyspace.repack(&mut loan.parcel, self.now);
         }
         for foreign in self.shard.keyspace.channels.end_block() {
-            let home = foreign.about.as_ref().unwrap_or(&foreign.channel);
-            let owner = self.slots.owner_of(home);
+            let owner = self.slots.owner_of(foreign.home());
             match loans.iter_mut().find(|loan| loan.owner == owner && owner != self.index) {
                 Some(loan) => loan.published.push(foreign),
                 None => self.shard.keyspace.publish_foreign(foreign),

@@ -127,8 +127,7 @@ impl Worker {
             });
         }
         for foreign in self.shard.keyspace.channels.end_block() {
-            let home = foreign.about.as_ref().unwrap_or(&foreign.channel);
-            let owner = self.slots.owner_of(home);
+            let owner = self.slots.owner_of(foreign.home());
             self.on_tables(loans, owner, |worker| {
                 worker.shard.keyspace.publish_foreign(foreign);
             });

@@ -40,6 +40,13 @@ pub struct Foreign {
     pub about: Option<Box<[u8]>>,
 }
 
+impl Foreign {
+    /// The channel or key by which it is known who sends it.
+    pub fn home(&self) -> &[u8] {
+        self.about.as_ref().unwrap_or(&self.channel)
+    }
+}
+
 type Names = HashMap<Name, Listeners, ahash::RandomState>;
 
 /// The channels of one shard.

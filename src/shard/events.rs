@@ -114,6 +114,16 @@ impl Keys<'_> {
         removed
     }
 
+    /// Puts nothing in the place of what is at a key, and says so; whether there was something. As in
+    /// Redis, nobody asks whether its time was over.
+    pub fn replace_by_nothing(&mut self, key: &[u8]) -> bool {
+        let cleared = self.clear(key);
+        if cleared {
+            self.notify(EventClass::Generic, "del", key);
+        }
+        cleared
+    }
+
     #[cold]
     fn raise(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
         let (db, hash) = (self.db, self.space.hash(key));

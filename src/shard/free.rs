@@ -151,6 +151,18 @@ impl Keys<'_> {
         self.space.free_step(max)
     }
 
+    /// As [`Keys::remove`], also of a key whose time is over: for those who do not look at what they
+    /// replace.
+    pub fn clear(&mut self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        let Some(entry) = self.space.dbs[self.db].remove(hash, key) else { return false };
+        self.space.publish(self.db);
+        self.space.graveyard.bury(entry);
+        self.touch_watched(key);
+        self.ready(key);
+        true
+    }
+
     /// Removes a key; whether there was one.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let Some(entry) = self.take(key) else { return false };

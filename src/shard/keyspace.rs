@@ -388,6 +388,16 @@ impl Keys<'_> {
     /// Takes a key out with all it has; [`Keys::remove`] is for those who do not want it.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.lend(key)?;
+        if entry.is_expired(self.now) {
+            self.touch_expired(key);
+            let hash = self.hash(key);
+            self.space.stats.expired_keys.add(1);
+            if self.space.notifies {
+                raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
+            }
+            self.space.graveyard.bury(entry);
+            return None;
+        }
         self.touch_watched(key);
         self.ready(key);
         Some(entry)
@@ -402,20 +412,12 @@ impl Keys<'_> {
         }
     }
 
-    /// Takes an entry out that will come back by [`Keys::take_back`]: nobody takes it for a change.
+    /// Takes an entry out that will come back by [`Keys::take_back`], also one whose time is over:
+    /// nobody takes it for a change.
     pub fn lend(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
         let entry = self.space.dbs[self.db].remove(hash, key)?;
         self.space.publish(self.db);
-        if entry.is_expired(self.now) {
-            self.space.stats.expired_keys.add(1);
-            if self.space.notifies {
-                raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
-            }
-            self.space.graveyard.bury(entry);
-            self.touch_expired(key);
-            return None;
-        }
         Some(entry)
     }
 

@@ -63,7 +63,7 @@ impl Shard {
 }
 
 /// All keys of one shard, with those who watch them.
-struct Tables {
+pub(super) struct Tables {
     dbs: Vec<Table>,
     hasher: ahash::RandomState,
     watches: Option<Box<Watches>>,
@@ -141,7 +141,7 @@ impl Keyspace {
         }
     }
 
-    fn lend_all(&mut self) -> Tables {
+    pub(super) fn lend_all(&mut self) -> Tables {
         let empty = |_| Table::with_hasher(self.hasher.clone());
         let mut tables = Tables {
             dbs: (0..self.dbs.len()).map(empty).collect(),
@@ -154,12 +154,12 @@ impl Keyspace {
         tables
     }
 
-    fn exchange(&mut self, tables: &mut Tables) {
+    pub(super) fn exchange(&mut self, tables: &mut Tables) {
         self.swap_parts(tables);
         (0..self.dbs.len()).for_each(|db| self.publish(db));
     }
 
-    fn accept_all(&mut self, mut tables: Tables) {
+    pub(super) fn accept_all(&mut self, mut tables: Tables) {
         self.exchange(&mut tables);
         (0..self.dbs.len()).for_each(|db| self.changed_all(db));
     }

@@ -14,6 +14,7 @@ mod hashes;
 mod keys;
 mod lists;
 mod monitor;
+mod notifications;
 mod options;
 mod pubsub;
 mod scan;

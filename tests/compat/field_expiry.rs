@@ -82,7 +82,7 @@ fn setex() -> BoxedStrategy<Cmd> {
     with_tail("HSETEX", vec![key()], joined(vec![options(all), records()]))
 }
 
-fn command(mode: Mode) -> BoxedStrategy<Cmd> {
+pub fn command(mode: Mode) -> BoxedStrategy<Cmd> {
     let expiry = prop_oneof![
         8 => expire(),
         6 => setex(),

@@ -21,6 +21,7 @@ mod hashes;
 mod hyperloglog;
 mod invalid;
 mod lists;
+mod notifications;
 mod run;
 mod sets;
 mod sorted_sets;

@@ -6,6 +6,7 @@
 pub mod chance;
 pub mod client;
 pub mod compare;
+pub mod events;
 pub mod fields;
 pub mod pair;
 pub mod process;

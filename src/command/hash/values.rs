@@ -154,7 +154,8 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
         let changed = set_pairs(hash, pairs, lifetime, limits, now);
         let events: Events = match lifetime {
-            Lifetime::Until(at) if at <= now => event_if(changed > 0, HEXPIRED),
+            // As if they had been set and had expired at once.
+            Lifetime::Until(at) if at <= now => &["hset", "hexpire", "hexpired"],
             Lifetime::Until(_) => &["hset", "hexpire"],
             _ => HSET,
         };

@@ -186,7 +186,7 @@ fn store(cx: &mut Cx, key: &[u8], result: Option<Set>, event: &'static str) {
             cx.out.int(len as i64);
         }
         None => {
-            let deleted = cx.keys.delete(key);
+            let deleted = cx.keys.replace_by_nothing(key);
             cx.keys.changed(u64::from(deleted));
             cx.out.int(0);
         }

@@ -306,9 +306,10 @@ impl AutoClaim {
 }
 
 pub fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let claim = AutoClaim::read(args)?;
     let (key, name, now) = (args.at(1), args.at(2), cx.now());
-    let stream = cx.keys.read_mut_unwatched(key).map(stream_of_mut).transpose()?;
+    let entry = cx.keys.read_mut_unwatched(key);
+    let claim = AutoClaim::read(args)?;
+    let stream = entry.map(stream_of_mut).transpose()?;
     let (log, group) = stream
         .and_then(|stream| stream.group_mut(name))
         .ok_or_else(|| no_group_or_key(key, name, b""))?;

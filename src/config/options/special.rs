@@ -273,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn classes_of_events_are_written_whole() {
+        let mut values = Values::default();
+        set_notify_keyspace_events(&mut values, &words("KEAnm"), Turn::First).unwrap();
+        assert_eq!((NOTIFY_KEYSPACE_EVENTS.show)(&values), b"AKEm");
+        assert_eq!((NOTIFY_KEYSPACE_EVENTS.lines)(&values), [b"\"AnKEm\""]);
+        let error = set_notify_keyspace_events(&mut values, &words("K!"), Turn::First);
+        assert_eq!(error.unwrap_err(), "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");
+        set_notify_keyspace_events(&mut values, &words(""), Turn::First).unwrap();
+        assert_eq!((NOTIFY_KEYSPACE_EVENTS.lines)(&values), [b"\"\""]);
+    }
+
+    #[test]
     fn commands_are_renamed_one_a_directive() {
         let mut values = Values::default();
         set_rename_command(&mut values, &words("CONFIG hush"), Turn::First).unwrap();

@@ -13,6 +13,7 @@ fn shard() -> Shard {
         access: Access::Lru,
         expire_effort: 1,
         lazy_flush: false,
+        events: Default::default(),
         encodings: Encodings::default(),
     };
     Shard::new(0, 7, settings, Arc::new(ShardStats::new(1, 16)))
