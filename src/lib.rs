@@ -60,7 +60,8 @@
 //! - A command name is compared in [`command::Registry`] and nowhere else: everything else reads rows.
 //! - Handlers are synchronous, see no socket and no clock, and run to their end.
 //! - No mutex on the path of a command on keys. Shared atomics are counters with one writer, the
-//!   number of clients, the bells, and one word for each client that waits for keys.
+//!   number of clients, the bells, one word for each client that waits for keys, and a flag for giving up
+//!   keys that clients track.
 //! - A driver's thread sleeps in its own ring only. No task per connection; nothing waits on
 //!   glommio's reactor. Only [`rt`] names glommio and io_uring, only [`clock`] reads the time.
 //! - Who works on several shards visits them in ascending order and holds keys until it is done, so

@@ -503,8 +503,7 @@ impl Worker {
             for waiting in std::mem::take(&mut self.waiters.retries) {
                 self.retry_blocked(io, waiting);
             }
-            while !self.waiters.served.is_empty() {
-                let served = self.waiters.served.remove(0);
+            for served in std::mem::take(&mut self.waiters.served) {
                 self.finish_served(io, served);
             }
         }
