@@ -40,7 +40,7 @@ impl BusyShards {
         self.any.load(Ordering::Relaxed) > 0
     }
 
-    fn is(&self, shard: usize) -> bool {
+    pub fn is(&self, shard: usize) -> bool {
         self.shards[shard].load(Ordering::Relaxed)
     }
 
@@ -183,6 +183,17 @@ impl Worker {
         for batch in self.line.take_requests() {
             self.refuse_batch(io, batch, function);
         }
+    }
+
+    /// Has a batch wait for held keys, unless a slow script has them.
+    pub(super) fn put_off(&mut self, io: &mut dyn Io, batch: Box<Batch>) {
+        let plain = batch.kind == Kind::Requests && !batch.operation;
+        if plain && self.shared.busy.is_any() && self.shared.busy.is(self.index) {
+            let functions = self.shared.env.slow_scripts.list();
+            let function = functions.iter().any(|slow| slow.function.is_some());
+            return self.refuse_batch(io, batch, function);
+        }
+        self.line.put_off(batch);
     }
 
     fn refuse_batch(&mut self, io: &mut dyn Io, mut batch: Box<Batch>, function: bool) {

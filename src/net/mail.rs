@@ -151,11 +151,11 @@ impl Worker {
 
     pub(super) fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
         if self.line.is_waited_in() || self.busy.is_on() {
-            return self.line.put_off(batch);
+            return self.put_off(io, batch);
         }
         match self.run_batch(io, &mut batch) {
             true => self.send_back(io, batch),
-            false => self.line.put_off(batch),
+            false => self.put_off(io, batch),
         }
     }
 

@@ -459,7 +459,7 @@ impl Handler for Worker {
         let Some(mut conn) = self.take(connection) else {
             return self.keep_received(connection, bytes);
         };
-        if conn.hears_of_changes() || self.ends_flush() {
+        if (conn.hears_of_changes() || self.ends_flush()) && !self.busy.is_on() {
             // What it asks now is answered behind what it has to hear until now.
             self.put(connection, conn);
             self.hear_of_changes(io);
