@@ -22,6 +22,7 @@ mod hyperloglog;
 mod invalid;
 mod lists;
 mod run;
+mod scripts;
 mod sets;
 mod sorted_sets;
 mod streams;
