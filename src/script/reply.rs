@@ -254,7 +254,7 @@ fn advance(lua: Lua, collection: &mut Open) -> bool {
                 lua.copy(-2);
                 return true;
             }
-            lua.pop(2);
+            lua.pop(1);
         }
         Open::Set => {
             if lua.next(-2) {
@@ -262,7 +262,7 @@ fn advance(lua: Lua, collection: &mut Open) -> bool {
                 lua.copy(-1);
                 return true;
             }
-            lua.pop(2);
+            lua.pop(1);
         }
     }
     false

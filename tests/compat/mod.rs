@@ -23,6 +23,7 @@ mod invalid;
 mod lists;
 mod notifications;
 mod run;
+mod scripts;
 mod sets;
 mod sorted_sets;
 mod streams;

@@ -47,6 +47,10 @@ fn values_become_replies() {
         ("return {map={a=1}}", "*2\r\n$1\r\na\r\n:1\r\n"),
         ("return {set={x=true}}", "*1\r\n$1\r\nx\r\n"),
         ("return {map={[1]={2}}}", "*2\r\n:1\r\n*1\r\n:2\r\n"),
+        (
+            "return {{map={}}, {set={}}, {map={[1]={set={[2]=true}}}}, 3}",
+            "*4\r\n*0\r\n*0\r\n*2\r\n:1\r\n*1\r\n:2\r\n:3\r\n",
+        ),
         ("return {verbatim_string={string='a'}}", "*0\r\n"),
         ("return redis.status_reply('ALL')", "+ALL\r\n"),
         ("return redis.error_reply('My Err')", "-My Err\r\n"),
