@@ -46,7 +46,7 @@
 //! | [`net`] | connections on one shard; where requests are routed and put off | below |
 //! | [`route`] | what travels between shards and how parts become one reply | below |
 //! | [`command`] | the command table: rows, handlers, a file per family | below |
-//! | [`shard`] | one core's keys: databases, expiry, access history; its channels | below |
+//! | [`shard`] | one core's keys: databases, expiry, access history; its channels and events | below |
 //! | [`session`] | one client's state | below |
 //! | [`rdb`] | Redis' format of values on disk and in DUMP | below |
 //! | [`resp`], [`data`] | the wire format; the hash table, the entry, collections, patterns | below |
