@@ -48,7 +48,7 @@
 //! | [`net`] | connections on one shard; where requests are routed and put off | below |
 //! | [`route`] | what travels between shards and how parts become one reply | below |
 //! | [`command`] | the command table: rows, handlers, a file per family | below |
-//! | [`shard`] | one core's keys: databases, expiry, access history, who has read what; its channels | below |
+//! | [`shard`] | one core's keys: databases, expiry, access history, who has read what; its channels and events | below |
 //! | [`session`] | one client's state | below |
 //! | [`script`] | Lua: one interpreter, what scripts see, libraries of functions | below |
 //! | [`rdb`] | Redis' format of values on disk and in DUMP | below |

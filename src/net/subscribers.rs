@@ -511,3 +511,39 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str, about: Option<u64>) -> Arc<Published> {
+        let (channel, message) = (Box::from(b"c".as_slice()), text.as_bytes().into());
+        Arc::new(Published { channel, message, sharded: false, shards: Default::default(), about })
+    }
+
+    fn texts(kept: &[Arc<Published>]) -> String {
+        kept.iter().map(|one| String::from_utf8_lossy(&one.message).into_owned()).collect()
+    }
+
+    #[test]
+    fn events_of_a_key_stand_behind_those_that_are_kept() {
+        let mut unsent = Unsent::default();
+        unsent.keep(Some(1), vec![message("a", Some(7)), message("b", Some(8))]);
+        unsent.keep(Some(2), vec![message("c", Some(7)), message("d", None)]);
+        // Not so what is about another key, or about none.
+        assert!(unsent.behind(message("e", Some(9)), usize::MAX).is_some());
+        assert!(unsent.behind(message("e", None), usize::MAX).is_some());
+        assert!(unsent.behind(message("e", Some(7)), usize::MAX).is_none());
+        assert!(unsent.behind(message("f", Some(8)), usize::MAX).is_none());
+        // The second is let go first: what is about the key of the first has to wait for that.
+        let (place, kept) = unsent.take(Some(2)).unwrap();
+        assert_eq!((place, texts(&kept).as_str()), (1, "cde"));
+        let sent: Vec<_> = kept.into_iter().filter_map(|one| unsent.behind(one, place)).collect();
+        assert_eq!(texts(&sent), "d");
+        let (place, kept) = unsent.take(Some(1)).unwrap();
+        assert_eq!((place, texts(&kept).as_str()), (0, "abfce"));
+        assert!(kept.into_iter().all(|one| unsent.behind(one, place).is_some()));
+        assert!(unsent.kept.is_empty() && unsent.about.is_empty());
+        assert!(unsent.take(Some(1)).is_none());
+    }
+}

@@ -75,9 +75,7 @@ impl Keyspace {
         self.notifies = wanted.any();
         self.channels.wanted = wanted;
     }
-}
 
-impl Keyspace {
     /// Publishes what another shard has left to this one.
     pub fn publish_foreign(&mut self, foreign: Foreign) {
         let Foreign { channel, message, sharded, about } = foreign;
@@ -147,5 +145,87 @@ pub(super) fn raise_expired(
             raise(EventClass::Hash, "hexpired");
             raise(EventClass::Generic, "del");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ShardStats;
+    use crate::session::{Name, Topic};
+    use crate::shard::{Access, Expiry};
+    use std::sync::Arc;
+
+    fn keyspace(classes: &[u8]) -> Keyspace {
+        let mut space = Keyspace::new(1, Access::Lru, Arc::new(ShardStats::new(1, 16)));
+        space.want_events(EventClasses::parse(classes).unwrap());
+        space.channels.listen(Topic::Pattern, &Name::from(b"__key*".as_slice()), 0, true);
+        space
+    }
+
+    /// What has been published since the last look, a word each.
+    fn heard(space: &mut Keyspace) -> String {
+        let all = space.channels.take_outbox();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let one =
+            |p: &Arc<super::super::Published>| text(&p.channel[10..]) + "=" + &text(&p.message);
+        all.iter().map(one).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn keys_that_come_expire_or_are_missed_are_told_of() {
+        let mut space = keyspace(b"KAnm");
+        let mut keys = space.keys(3, 1000, true);
+        keys.set_string(b"a", b"1", Expiry::At(1500));
+        keys.set_string(b"a", b"2", Expiry::Keep);
+        keys.insert(Entry::string(b"b", b"1", Some(1500)));
+        keys.insert(Entry::string(b"b", b"2", Some(1500)));
+        assert_eq!(heard(&mut space), "@3__:a=new @3__:b=new");
+        let mut keys = space.keys(3, 1501, true);
+        assert!(keys.get(b"a").is_none() && keys.get_mut(b"a").is_none());
+        assert!(keys.inspect_quietly(b"a").is_none() && !keys.contains(b"a"));
+        keys.insert(Entry::string(b"b", b"3", None));
+        assert_eq!(heard(&mut space), "@3__:a=expired @3__:a=keymiss @3__:b=expired @3__:b=new");
+        let mut keys = space.keys(3, 1501, true);
+        let entry = keys.lend(b"b").unwrap();
+        keys.take_back(entry);
+        keys.insert_anew(Entry::string(b"b", b"4", Some(1600)));
+        assert_eq!(heard(&mut space), "@3__:b=new");
+        let mut keys = space.keys(3, 1601, true);
+        assert!(!keys.delete(b"b") && !keys.replace_by_nothing(b"b"));
+        keys.set_string(b"c", b"1", Expiry::At(1700));
+        assert!(space.keys(3, 1701, true).replace_by_nothing(b"c"));
+        assert_eq!(heard(&mut space), "@3__:b=expired @3__:c=new @3__:c=del");
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_published() {
+        for (classes, expected) in [
+            ("KE$", "@0__:k=set @0__:set=k"),
+            ("E$g", "@0__:set=k @0__:del=k"),
+            ("Kg", "@0__:k=del"),
+            ("KEl", ""),
+            ("A", ""),
+        ] {
+            let mut space = keyspace(classes.as_bytes());
+            let mut keys = space.keys(0, 0, true);
+            keys.notify(EventClass::String, "set", b"k");
+            keys.notify(EventClass::Generic, "del", b"k");
+            assert_eq!(heard(&mut space), expected, "{classes}");
+        }
+    }
+
+    #[test]
+    fn events_among_borrowed_keys_wait_to_be_given_back() {
+        let mut space = keyspace(b"KA");
+        space.channels.begin_block();
+        space.keys(0, 0, true).notify(EventClass::String, "set", b"k");
+        assert_eq!(heard(&mut space), "");
+        let foreign = space.channels.end_block();
+        assert_eq!(foreign[0].home(), b"k");
+        foreign.into_iter().for_each(|foreign| space.publish_foreign(foreign));
+        let hash = space.hash(b"k");
+        let sent = space.channels.take_outbox();
+        assert_eq!((sent.len(), sent[0].about, &*sent[0].message), (1, Some(hash), &b"set"[..]));
     }
 }
