@@ -113,6 +113,7 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
             act,
             scripts: Store::default(),
             slow_scripts: SlowScripts::default(),
+            all_in_scripts: AtomicBool::new(false),
             faults,
         },
         bells: bells.into(),

@@ -9,6 +9,7 @@ use crate::resp::Encoder;
 use crate::script::{SlowScripts, Store};
 use crate::session::{ClientRef, ConnectionFacts, Name, Session, Topic, client_line};
 use crate::shard::SlotTable;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What all shards share. Nothing here is locked by a command on keys.
@@ -26,6 +27,8 @@ pub struct Env {
     pub act: Act,
     pub scripts: Store,
     pub slow_scripts: SlowScripts,
+    /// Scripts may use any command, for tests (`DEBUG SET-DISABLE-DENY-SCRIPTS`).
+    pub all_in_scripts: AtomicBool,
     /// Nothing is wrong, except in tests that make it so.
     pub faults: Faults,
 }

@@ -3,6 +3,7 @@
 //! Those of Redis' subcommands are here that mean something in this server. Absent are those that
 //! end the process on purpose and those that show structures which it does not have.
 
+use super::control::{Control, SessionCx};
 use super::help::help;
 use super::object::references;
 use super::spec::*;
@@ -12,6 +13,7 @@ use crate::data::value::ValueRef;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Protocol};
 use crate::shard::{Access, Cx};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub const COMMANDS: &[Command] = &[with_flags(container("debug", -2, DEBUG)).doc(
@@ -52,9 +54,22 @@ const DEBUG: &[Command] = &[
     ),
     row("debug|set-active-expire", 3, active_expire, "<0 | 1>", "Switches active expiry.")
         .spread(Spread::EveryShard { part: active_expire, merge: Merge::FirstError }),
+    session("debug|set-disable-deny-scripts", 3, FLAGS, all_in_scripts).doc(
+        Group::Server,
+        "7.0.0",
+        "O(1)",
+        "<0 | 1>",
+        "Has scripts use any command.",
+    ),
     row("debug|error", 3, error, "text", "Answers an error of this text."),
     row("debug|protocol", 3, protocol, "type", "Answers a reply of this type."),
 ];
+
+fn all_in_scripts(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    cx.env.all_in_scripts.store(args.at(2) != b"0", Ordering::Relaxed);
+    cx.out.ok();
+    Ok(Control::Done)
+}
 
 fn debug_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let lines = [
@@ -67,6 +82,8 @@ fn debug_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         "    attrib, push, verbatim, true, false.",
         "SET-ACTIVE-EXPIRE <0|1>",
         "    With 0, expired keys are removed only when they are looked up; 1 is the usual.",
+        "SET-DISABLE-DENY-SCRIPTS <0|1>",
+        "    With 1, scripts may use any command, for tests of scripts.",
         "SLEEP <seconds>",
         "    Stops the server for <seconds>, which may have a fraction.",
     ];

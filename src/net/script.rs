@@ -350,7 +350,8 @@ impl Running<'_> {
     /// Why a script must not use a command.
     fn refusal(&self, command: &Command) -> Option<CmdError> {
         let writes = command.flags.has(WRITE) || command.flags.has(MAY_REPLICATE);
-        if command.flags.has(NOSCRIPT) {
+        let all = &self.worker.shared.env.all_in_scripts;
+        if command.flags.has(NOSCRIPT) && !all.load(Ordering::Relaxed) {
             Some(CmdError::fixed("ERR This Redis command is not allowed from script"))
         } else if self.read_only && writes {
             Some(CmdError::fixed("ERR Write commands are not allowed from read-only scripts."))
