@@ -65,7 +65,9 @@ pub use spec::{
 };
 pub use spec::{ALLOW_BUSY, NOSCRIPT, ScriptCall, ScriptName};
 pub use spec::{APART, MAY_REPLICATE, PUBSUB, SUBSCRIBED};
-pub use spec::{Command, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread};
+pub use spec::{
+    Begin, Command, Find, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread,
+};
 pub use tracking::{TrackingChange, TrackingOptions, TrackingRequest};
 pub use transaction::EXEC_ABORT;
 

@@ -24,7 +24,7 @@ use super::gather::Loan;
 use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
-use crate::command::{Caller, Command, CommandId, Run, SERVED_WHOLE, execute};
+use crate::command::{Begin, Caller, Command, CommandId, Find, Run, SERVED_WHOLE, execute};
 use crate::data::Type;
 use crate::error::CmdError;
 use crate::resp::Args;
@@ -40,6 +40,8 @@ pub struct Blocking {
     turn: u64,
     /// Set when the first attempt found nothing.
     waiting: Option<Arc<Waiting>>,
+    /// The whole request, while it is looked whether its first keys will do.
+    whole: Option<Box<(CommandId, Vec<Vec<u8>>)>>,
 }
 
 impl Blocking {
@@ -149,11 +151,15 @@ impl Worker {
         };
         self.flush_batches();
         let turn = self.waiters.turn();
-        conn.operation = Some(Operation::Blocking(Box::new(Blocking { turn, waiting: None })));
+        conn.operation =
+            Some(Operation::Blocking(Box::new(Blocking { turn, waiting: None, whole: None })));
         let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
         let owner = owners.next().unwrap_or(self.index);
         if owners.any(|other| other != owner) {
-            return self.begin_gather(io, token, conn, id, args, &indexes);
+            return match takes_first(command) {
+                true => self.look_at_first(io, token, conn, id, args),
+                false => self.begin_gather(io, token, conn, id, args, &indexes),
+            };
         }
         let mut batch = self.batch(owner, token);
         batch.operation = true;
@@ -644,13 +650,77 @@ impl Worker {
         conn: &mut Conn,
         mut batch: Box<Batch>,
     ) {
-        let waiting = batch.waiting.take();
-        if let Some(reply) = batch.next_reply() {
-            self.attempted(conn, reply, waiting);
+        let (waiting, looks) = (batch.waiting.take(), batch.looks);
+        match batch.next_reply() {
+            Some(b"") if looks => self.look_at_all(io, token, conn),
+            Some(reply) => self.attempted(conn, reply, waiting),
+            None => {}
         }
         self.keep_batch(batch);
         self.resume(io, token, conn);
     }
+
+    /// Tries a command that takes from the first key where there is something with those of its first
+    /// keys that one shard has: in a busy queue they will do, and nothing has to be gathered.
+    fn look_at_first(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        id: CommandId,
+        args: &Args,
+    ) {
+        let owner = self.slots.owner_of(args.at(1));
+        let mut batch = self.batch(owner, token);
+        let keys = args.range(1, args.len() - 1);
+        let first = keys.iter().take_while(|key| self.slots.owner_of(key) == owner);
+        let words = [args.at(0)].into_iter().chain(first).chain([args.at(args.len() - 1)]);
+        batch.operation = true;
+        batch.looks = true;
+        batch.turn = self.waiters.turn();
+        let caller = Caller { may_wait: true, ..super::dispatch::caller(conn) };
+        batch.push_words(id, false, caller, words);
+        let whole = Box::new((id, args.iter().map(<[u8]>::to_vec).collect()));
+        if let Some(Operation::Blocking(blocking)) = &mut conn.operation {
+            blocking.whole = Some(whole);
+        }
+        conn.traffic.note(owner, self.index, self.slots.shards());
+        if owner != self.index {
+            self.shard.stats.hops_sent.add(1);
+            return self.mail.push(owner, Message::Run(batch));
+        }
+        if conn.put_off > 0 || self.is_barred(id, false, &batch.request(0).1) {
+            conn.put_off += 1;
+            return self.line.put_off(batch);
+        }
+        self.run_batch(io, &mut batch);
+        match batch.reply(0) {
+            b"" => self.look_at_all(io, token, conn),
+            reply => self.attempted(conn, reply, None),
+        }
+        self.keep_batch(batch);
+    }
+
+    /// The first keys of a command have nothing: it is tried with all of them.
+    fn look_at_all(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
+        let Some(Operation::Blocking(blocking)) = &mut conn.operation else { return };
+        let Some(whole) = blocking.whole.take() else { return };
+        let (id, words) = *whole;
+        let (bytes, spans) = super::operation::flat(words.iter().map(Vec::as_slice));
+        let args = Args::new(&bytes, &spans);
+        let indexes = self.shared.env.registry.command(id).key_indexes(&args);
+        self.begin_gather(io, token, conn, id, &args, &indexes.unwrap_or_default());
+    }
+}
+
+/// Whether a command's keys are all its arguments but the last, and it needs no more than the first of
+/// them where there is something.
+fn takes_first(command: &Command) -> bool {
+    let keys = command.keys.iter().all(|spec| {
+        matches!(spec.begin, Begin::Index(1))
+            && matches!(spec.find, Find::Range { last: -2, step: 1, limit: 0 })
+    });
+    keys && command.keys.len() == 1 && !command.flags.has(SERVED_WHOLE)
 }
 
 /// Whether it is this wait that a connection is in.

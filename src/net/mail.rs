@@ -194,6 +194,7 @@ impl Worker {
         let registry = &self.shared.env.registry;
         let whole = batch.kind != Kind::Requests;
         let (origin, connection, turn) = (batch.origin, batch.connection, batch.turn);
+        let looks = batch.looks;
         let mut waiting = None;
         let (Request { id, part, caller, .. }, args, out) = batch.split(index);
         let command = registry.command(id);
@@ -219,7 +220,7 @@ impl Worker {
                 }
                 None => self.run_command(io, id, args, caller, now, out),
             };
-            waiting = wait.zip(connection).map(|(wait, token)| {
+            waiting = wait.zip(connection).filter(|_| !looks).map(|(wait, token)| {
                 Waiting::new((origin, token, turn), (id, caller), &args, wait)
             });
         }

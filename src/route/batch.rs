@@ -55,6 +55,9 @@ pub struct Batch {
     pub turn: u64,
     /// The one request, which is of an operation, has found nothing, and the client waits.
     pub waiting: Option<Arc<Waiting>>,
+    /// The one request, which is of an operation, does not wait when it finds nothing: then its reply is
+    /// empty.
+    pub looks: bool,
     /// The replies are more than the client may be owed, and the rest was not run: the connection
     /// is to be closed.
     pub overflowed: bool,
@@ -86,6 +89,7 @@ impl Batch {
         self.kind = Kind::Requests;
         self.turn = 0;
         self.waiting = None;
+        self.looks = false;
         self.overflowed = false;
         self.bytes.clear();
         self.replies.clear();
