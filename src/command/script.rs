@@ -113,7 +113,7 @@ pub const COMMANDS: &[Command] = &[
                 Group::Scripting,
                 "3.2.0",
                 "O(1)",
-                "YES | SYNC | NO",
+                "<YES | SYNC | NO>",
                 "Would debug the scripts of this client; there is no debugger here.",
             ),
             session("script|help", 2, LOADING.with(STALE), script_help).doc(

@@ -329,14 +329,14 @@ impl Worker {
             Err(error) => return self.refused(io, token, conn, &plan.found, (error, &args)),
         };
         let command = self.shared.env.registry.command(id);
-        if conn.session.multi.is_some() && command.in_multi == InMulti::Waits {
-            return self.wait_for_exec(token, conn, (id, command), plan.owner, &args);
-        }
         if self.shared.busy.is_any()
             && let Some(error) = self.busy_refusal(conn, command, plan.owner, &args)
         {
             self.shard.stats.per_command[id.0 as usize].rejected.add(1);
             return self.refused(io, token, conn, &plan.found, (error, &args));
+        }
+        if conn.session.multi.is_some() && command.in_multi == InMulti::Waits {
+            return self.wait_for_exec(token, conn, (id, command), plan.owner, &args);
         }
         match command.run {
             Run::Session(handler) => {
