@@ -120,7 +120,7 @@ def test_a_broadcast_reaches_each_worker_once(tasks, cluster, notes):
 
 
 def test_events_tell_a_task_s_life(tasks, cluster):
-    seen, online, ready, done = [], set(), threading.Event(), threading.Event()
+    seen, online, ready, receivers = [], set(), threading.Event(), []
 
     def on_event(event):
         seen.append(event)
@@ -132,9 +132,9 @@ def test_events_tell_a_task_s_life(tasks, cluster):
     def capture():
         with cluster.app.connection_for_read() as connection:
             receiver = cluster.app.events.Receiver(connection, handlers={"*": on_event})
+            receivers.append(receiver)
             with contextlib.suppress(TimeoutError):
-                while not done.is_set():
-                    receiver.capture(limit=1, timeout=5, wakeup=False)
+                receiver.capture(limit=None, timeout=25, wakeup=True)
 
     thread = threading.Thread(target=capture, daemon=True)
     thread.start()
@@ -150,7 +150,7 @@ def test_events_tell_a_task_s_life(tasks, cluster):
     eventually(lambda: [e for e in seen if e["type"] == "task-failed" and e["uuid"] == failing.id])
     beats = [e for e in seen if e["type"] == "worker-heartbeat"]
     assert beats and all(e["freq"] == 1.0 for e in beats)
-    done.set()
+    receivers[0].should_stop = True
     thread.join(10)
 
 
@@ -239,7 +239,8 @@ def test_shutdown_by_broadcast(cluster, control):
 def test_kombu_exchanges(server):
     """Direct, topic and fanout without Celery: bindings are sets, fanout is pub/sub."""
     seen = []
-    with Connection(server.url(2)) as connection, connection.channel() as channel:
+    # A channel has one fanout queue of an exchange.
+    with Connection(server.url(2)) as connection, connection.channel() as one, connection.channel() as two:
         topic, fanout = Exchange("t", "topic"), Exchange("f", "fanout")
         queues = [
             Queue("eu", topic, routing_key="orders.eu.*"),
@@ -249,14 +250,14 @@ def test_kombu_exchanges(server):
         ]
         consumers = [
             Consumer(channel, [q], callbacks=[lambda body, message, q=q: (seen.append((q.name, body)), message.ack())])
-            for q in queues
+            for q, channel in zip(queues, (one, one, one, two))
         ]
         for consumer in consumers:
             consumer.consume()
         with contextlib.suppress(TimeoutError):
             for _ in range(5):
                 connection.drain_events(timeout=0.2)  # until it has subscribed
-        producer = Producer(channel)
+        producer = Producer(one)
         producer.publish("one", exchange=topic, routing_key="orders.eu.new")
         producer.publish("two", exchange=topic, routing_key="orders.us.new")
         producer.publish("three", exchange=fanout, routing_key="")
