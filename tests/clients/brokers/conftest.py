@@ -59,3 +59,17 @@ def cluster(clean, workplace, notes):
     cluster = Cluster(clean, workplace)
     yield cluster
     cluster.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One pytest test runs a whole file of JavaScript tests: says how many those were."""
+    total = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, counts in getattr(report, "user_properties", []):
+                if name == "javascript" and report.when == "call":
+                    for word, n in counts.items():
+                        total[word] = total.get(word, 0) + n
+    if total:
+        failed = total["fail"] + total["cancelled"]
+        terminalreporter.write_line(f"JavaScript tests: {total['pass']} passed, {failed} failed")
