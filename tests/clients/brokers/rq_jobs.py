@@ -47,3 +47,9 @@ def on_success(job, connection, result):
 
 def on_failure(job, connection, kind, value, trace):
     note(f"rq:failure:{job.id}:{kind.__name__}")
+
+
+def limited(word):
+    note(f"rq:in:{word}")
+    time.sleep(0.1)
+    note(f"rq:out:{word}")

@@ -300,3 +300,22 @@ def test_kombu_queues_that_expire_and_simple_queues(server, r):
             message.ack()
             with pytest.raises(simple.Empty):
                 simple.get(timeout=0.3)
+
+
+def test_kombu_with_a_prefix_for_all_keys(server, r):
+    """The client rewrites its commands, the scripts' keys and the channels."""
+    r.select(2)
+    options = {"global_keyprefix": "app1:", "priority_steps": [0, 5]}
+    with Connection(server.url(2), transport_options=options) as connection:
+        with connection.SimpleQueue("prefixed") as simple:
+            for n in range(3):
+                simple.put(n, priority=9 - n)
+            assert r.llen("app1:prefixed\x06\x165") == 3
+            messages = [simple.get(timeout=5) for _ in range(3)]
+            assert [message.payload for message in messages] == [0, 1, 2]
+            assert r.hlen("app1:unacked") == 3
+            for message in messages:
+                message.ack()
+            assert not r.exists("app1:unacked", "app1:unacked_index")
+            simple.put("left")
+            assert simple.clear() == 1

@@ -9,6 +9,8 @@ import pytest
 import redis
 import rq
 from rq.command import send_stop_job_command
+from rq.cron import CronScheduler
+from rq.group import Group
 from rq.job import Dependency, JobStatus
 from rq.registry import FailedJobRegistry, ScheduledJobRegistry, StartedJobRegistry
 from rq.results import Result
@@ -137,6 +139,37 @@ def test_many_at_once(queue):
     jobs = queue.enqueue_many([rq.Queue.prepare_data(rq_jobs.add, (n, 1)) for n in range(25)])
     for n, job in enumerate(jobs):
         assert finished(job) == JobStatus.FINISHED and job.return_value() == n + 1
+
+
+def test_a_rate_limit(queue, notes):
+    """One at a time, whoever runs it: a script that names its keys by what it finds in others."""
+    limit = rq.RateLimit(key="alone", concurrency=1)
+    jobs = [queue.enqueue(rq_jobs.limited, f"limited{n}", rate_limit=limit) for n in range(6)]
+    for job in jobs:
+        assert finished(job) == JobStatus.FINISHED
+    lines = [line for line in notes.lines() if "limited" in line]
+    assert [line.split(":")[1] for line in lines] == ["in", "out"] * 6
+
+
+def test_a_group(queue, connection):
+    group = Group.create(connection=connection)
+    jobs = group.enqueue_many(queue, [rq.Queue.prepare_data(rq_jobs.add, (n, n)) for n in range(5)])
+    for job in jobs:
+        finished(job)
+    assert sorted(job.return_value() for job in group.get_jobs()) == [0, 2, 4, 6, 8]
+
+
+def test_cron(connection, notes):
+    """What `rq cron` does each second, without its process."""
+    cron = CronScheduler(connection=connection)
+    job = cron.register(rq_jobs.told, queue_name="default", args=("cron",), interval=1)
+    cron.register_birth()
+    assert [one.name for one in CronScheduler.all(connection)] == [cron.name]
+    assert len(cron.enqueue_jobs()) == 1 and cron.enqueue_jobs() == []
+    eventually(lambda: job.should_run() and cron.enqueue_jobs())
+    eventually(lambda: len(notes.about("rq:cron")) == 2)
+    cron.register_death()
+    assert CronScheduler.all(connection) == []
 
 
 def test_callbacks(queue, notes):
