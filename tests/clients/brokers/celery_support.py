@@ -5,7 +5,7 @@ import itertools
 import os
 
 import celery_app
-from programs import Program, python
+from programs import Program, eventually, python
 
 numbers = itertools.count(1)
 
@@ -38,8 +38,14 @@ class Cluster:
 
     def worker(self, name, *args, **options):
         program = self.begin(name, *args, **options)
-        program.says(" ready.")
+        self.await_worker(program, name)
         return program
+
+    def await_worker(self, program, name):
+        """A worker is ready a moment before it listens to what is broadcast: asks until it answers."""
+        program.says(" ready.")
+        ping = lambda: self.app.control.ping(destination=[f"{name}@here"], timeout=1.0, limit=1)
+        eventually(ping, 20)
 
     def close(self):
         for program in self.started:

@@ -33,7 +33,10 @@ def r(server):
 
 @pytest.fixture(scope="module")
 def workplace(clean):
-    """A directory for logs and notes, of one module and one server."""
+    """A directory for logs and notes, of one module and one server. Below BROKER_LOGS it stays."""
+    if os.environ.get("BROKER_LOGS"):
+        yield pathlib.Path(tempfile.mkdtemp(prefix="tests-", dir=os.environ["BROKER_LOGS"]))
+        return
     with tempfile.TemporaryDirectory(prefix="corelane-brokers-") as directory:
         yield pathlib.Path(directory)
 

@@ -16,9 +16,9 @@ WAIT = 30
 
 @pytest.fixture(scope="module", autouse=True)
 def workers(cluster):
-    programs = [cluster.begin(name, queues="celery,to_all") for name in ("east", "west")]
-    for program in programs:
-        program.says(" ready.")
+    programs = {name: cluster.begin(name, queues="celery,to_all") for name in ("east", "west")}
+    for name, program in programs.items():
+        cluster.await_worker(program, name)
     return programs
 
 
