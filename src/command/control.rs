@@ -11,6 +11,7 @@ use crate::session::{ClientRef, ConnectionFacts, Name, Session, Topic, client_li
 use crate::shard::SlotTable;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What all shards share. Nothing here is locked by a command on keys.
 pub struct Env {
@@ -81,6 +82,8 @@ pub struct SessionCx<'a> {
     pub shard: usize,
     /// Milliseconds since the epoch.
     pub now: i64,
+    /// The time since the epoch, for a script, in which it stands still.
+    pub frozen: Option<Duration>,
     /// The command's full name in lower case, for error texts.
     pub name: &'static str,
 }

@@ -156,7 +156,7 @@ fn monitor(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
 }
 
 fn time(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
-    let now = clock::wall();
+    let now = cx.frozen.unwrap_or_else(clock::wall);
     cx.out.array(2);
     cx.out.bulk_int(now.as_secs() as i64);
     cx.out.bulk_int(i64::from(now.subsec_micros()));

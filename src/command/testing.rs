@@ -156,6 +156,7 @@ impl SessionBench {
                 slots: &self.slots,
                 shard: self.shard,
                 now: self.now,
+                frozen: None,
                 name: command.name,
             };
             execute_session(&mut cx, (id, handler), args)

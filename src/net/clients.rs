@@ -33,6 +33,7 @@ impl Worker {
                 slots: &self.slots,
                 shard: self.index,
                 now: self.now,
+                frozen: None,
                 name: shared.env.registry.command(id).name,
             };
             execute_session(&mut cx, (id, handler), args)

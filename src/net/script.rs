@@ -33,7 +33,7 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Scripts that a shard has compiled; with more it begins anew.
 const COMPILED_MAX: usize = 2000;
@@ -159,9 +159,8 @@ impl Worker {
         if self.scripts.epoch != epoch || self.scripts.met.len() >= COMPILED_MAX {
             self.scripts.epoch = epoch;
             self.scripts.met.clear();
-            if let Some(interpreter) = &mut self.scripts.interpreter {
-                interpreter.forget_all();
-            }
+            // The next script makes a new one.
+            self.scripts.interpreter = None;
         }
     }
 
@@ -392,6 +391,7 @@ impl Running<'_> {
             slots: &self.worker.slots,
             shard: self.worker.index,
             now: self.now,
+            frozen: Some(Duration::from_millis(self.now.max(0) as u64)),
             name: shared.env.registry.command(id).name,
         };
         match execute_session(&mut cx, (id, handler), args) {

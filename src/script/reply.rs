@@ -117,6 +117,12 @@ impl<'a> Reader<'a> {
                 Ok(len) => self.array(len, depth)?,
                 Err(_) => lua.push_bool(false),
             },
+            b'|' => {
+                // What is said about a reply is not for scripts.
+                self.map(depth)?;
+                lua.pop(1);
+                self.value(depth + 1)?;
+            }
             b'%' => self.map(depth)?,
             b'~' => self.set(depth)?,
             b'_' => {
