@@ -3,6 +3,7 @@
 //! A command on one shard's keys runs with that shard's tables and channels in place of the own ones,
 //! one on all keys part by part, and one on keys of several shards with these brought together.
 
+use super::dispatch::evenly_spaced;
 use super::gather::{Loan, Loans};
 use super::scanning::Scanning;
 use super::worker::Worker;
@@ -30,6 +31,12 @@ impl Worker {
             }
             Spread::EveryShard { part, merge: kind } => {
                 let parts = self.run_parts((id, part, now), args, caller, loans);
+                let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                let mut random = self.shard.random.fork();
+                merge(kind, &parts, &mut Encoder::new(out, caller.protocol), &mut random);
+            }
+            Spread::PerKey { part, merge: kind } if self.is_in_parts(command, args) => {
+                let parts = self.run_key_parts((id, part, now), args, caller, loans);
                 let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
                 let mut random = self.shard.random.fork();
                 merge(kind, &parts, &mut Encoder::new(out, caller.protocol), &mut random);
@@ -81,6 +88,37 @@ impl Worker {
             reply
         };
         (0..shards).map(run).collect()
+    }
+
+    /// Whether a command has keys or channels of several shards, each with its part.
+    fn is_in_parts(&self, command: &Command, args: &Args) -> bool {
+        let indexes = command.key_indexes(args).unwrap_or_default();
+        let mut owners = indexes.iter().map(|&at| self.slots.owner_of(args.at(at as usize)));
+        let first = owners.next();
+        owners.any(|owner| Some(owner) != first) && evenly_spaced(&indexes, args.len())
+    }
+
+    /// Runs a command's part for each of its keys on the tables of the key's shard.
+    fn run_key_parts(
+        &mut self,
+        (id, part, now): (CommandId, ShardFn, i64),
+        args: &Args,
+        caller: Caller,
+        loans: &mut Loans,
+    ) -> Vec<Vec<u8>> {
+        let indexes = self.shared.env.registry.command(id).key_indexes(args).unwrap_or_default();
+        let run = |(n, &at): (usize, &u32)| {
+            let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);
+            let words = args.iter().take(1).chain(args.range(at as usize, end).iter());
+            let (bytes, spans) = super::operation::flat(words);
+            let mut reply = Vec::new();
+            self.on_tables(loans, self.slots.owner_of(args.at(at as usize)), |worker| {
+                let (registry, args) = (&worker.shared.env.registry, Args::new(&bytes, &spans));
+                execute(registry, &mut worker.shard, (id, part), args, caller, now, &mut reply);
+            });
+            reply
+        };
+        indexes.iter().enumerate().map(run).collect()
     }
 
     /// Runs a command on named keys: on the tables of their shard, or with all of them brought here.

@@ -310,3 +310,35 @@ fn scripts_at_once_are_one_after_the_other() {
     let listed: i64 = (0..6).map(|name| client.run(&format!("LLEN by:{name}")).int()).sum();
     assert_eq!(listed as usize, 6 * rounds);
 }
+
+/// What a script publishes, and what it sees of those who listen, is the same wherever the channels are.
+#[test]
+fn scripts_publish_to_channels_of_any_shard() {
+    for shards in [1, 3] {
+        let server = Server::corelane(shards);
+        let names: Vec<String> = (0..6).map(|n| format!("channel:{n}")).collect();
+        let mut listener = server.client();
+        for name in &names {
+            listener.run(&format!("SUBSCRIBE {name}"));
+        }
+        let mut client = server.client();
+        let body = "local sum = 0; for i, name in ipairs(ARGV) do \
+                    sum = sum + redis.call('publish', name, 'message ' .. i) end; \
+                    return {sum, redis.call('pubsub', 'numsub', unpack(ARGV))}";
+        let mut words = vec!["EVAL", body, "0"];
+        words.extend(names.iter().map(String::as_str));
+        let reply = client.call(&Cmd::new(&words));
+        assert_eq!(reply.items()[0].int(), 6);
+        let counts = reply.items()[1].items();
+        assert!(counts.chunks(2).zip(&names).all(|(pair, name)| pair[0].text() == *name));
+        assert!(counts.chunks(2).all(|pair| pair[1].int() == 1), "{counts:?}");
+        let mut heard: Vec<String> = (0..6)
+            .map(|_| listener.recv().expect("a message"))
+            .map(|message| message.items().iter().map(Reply::text).collect::<Vec<_>>().join(" "))
+            .collect();
+        heard.sort();
+        let expected: Vec<String> =
+            (0..6).map(|n| format!("message channel:{n} message {}", n + 1)).collect();
+        assert_eq!(heard, expected, "with {shards} shards");
+    }
+}
