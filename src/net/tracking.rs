@@ -334,7 +334,9 @@ impl Worker {
     pub(super) fn take_redirected(&mut self, redirected: &Redirected) {
         let Redirected { to, from, keys } = redirected;
         let target = to.id();
-        if let Some(&token) = self.trackers.targets.get(&target) {
+        if let Some(&token) = self.trackers.targets.get(&target)
+            && !self.is_closing(token)
+        {
             let push = Push::Invalid { keys: keys.clone(), redirected: true };
             return self.send_push(token, &push);
         }

@@ -94,7 +94,8 @@ impl Both<'_> {
         if let Some(verdict) = self.scored(step, cmd) {
             return verdict;
         }
-        if is_of_fields(cmd) {
+        let in_tables = self.corelane.script.is_some_and(|script| script.contains("setresp"));
+        if is_of_fields(cmd) && !(in_tables && cmd.name() == "HGETALL") {
             return self.fields(step, cmd);
         }
         let redis = self.redis.call(cmd);
