@@ -68,6 +68,8 @@ pub struct Busy {
     on: bool,
     /// It is a function.
     function: bool,
+    /// It has the keys of all shards.
+    holds_all: bool,
     events: Vec<(Token, Late)>,
     pub(super) mail: VecDeque<Message>,
 }
@@ -90,6 +92,7 @@ impl Worker {
             );
             self.busy.on = true;
             self.busy.function = slow.function.is_some();
+            self.busy.holds_all = holds_all;
             let (function, own) = (self.busy.function, self.index);
             let held = (0..self.slots.shards()).filter(|&shard| holds_all || shard == own);
             for shard in held {
@@ -118,7 +121,9 @@ impl Worker {
     pub(super) fn end_busy(&mut self) {
         if std::mem::take(&mut self.busy.on) {
             self.shared.env.slow_scripts.ended(self.index);
-            (0..self.slots.shards()).for_each(|shard| self.shared.busy.set(shard, false));
+            let (all, own) = (self.busy.holds_all, self.index);
+            let held = (0..self.slots.shards()).filter(|&shard| all || shard == own);
+            held.for_each(|shard| self.shared.busy.set(shard, false));
             self.more = true;
         }
     }
@@ -162,9 +167,9 @@ impl Worker {
             Message::Run(batch) if batch.kind == Kind::Requests && !batch.operation => {
                 self.refuse_batch(io, batch, self.busy.function);
             }
-            Message::Answer(_) | Message::Told { .. } | Message::Deliver(_) => {
-                self.handle(io, message);
-            }
+            // What goes on when its answer is there could run on keys here.
+            Message::Answer(ref batch) if self.only_waits_for(batch) => self.handle(io, message),
+            Message::Deliver(_) => self.handle(io, message),
             Message::Ask { ref question, .. }
                 if matches!(**question, Question::Clients(ClientsRequest::List(_))) =>
             {
@@ -172,6 +177,11 @@ impl Worker {
             }
             _ => self.busy.mail.push_back(message),
         }
+    }
+
+    /// Whether an answer is all that its connection waits for.
+    fn only_waits_for(&self, batch: &Batch) -> bool {
+        !batch.operation && batch.connection.is_some_and(|token| self.is_free(token))
     }
 
     pub(super) fn busy_error(&self) -> CmdError {

@@ -35,6 +35,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+const NO_FUNCTION: CmdError = CmdError::fixed("ERR Function not found");
+
 /// Scripts that a shard has compiled; with more it begins anew.
 const COMPILED_MAX: usize = 2000;
 
@@ -127,8 +129,7 @@ impl Worker {
             ScriptName::Sha => Sha::parse(word).ok_or(NO_SCRIPT)?,
             ScriptName::Body => Sha::of(word),
             ScriptName::Function => {
-                let none = CmdError::fixed("ERR Function not found");
-                let flags = self.scripts.libraries.function(word).ok_or(none)?.flags;
+                let flags = self.scripts.libraries.function(word).ok_or(NO_FUNCTION)?.flags;
                 return Ok((Code::Function, Met { flags, declares_all: false }));
             }
         };
@@ -236,6 +237,11 @@ impl Worker {
         if call.read_only && (met.flags.has_shebang || function) && !met.flags.no_writes {
             let text = "ERR Can not execute a script with write flag using *_ro command.";
             return Err(CmdError::fixed(text).into());
+        }
+        // It has become known on its way here, which must have been that of one that is not: it would
+        // have needed all shards' keys.
+        if self.slots.shards() > 1 && loans.is_none() && !met.declares_all {
+            return Err(if function { NO_FUNCTION } else { NO_SCRIPT }.into());
         }
         // Only commands that are no scripts run inside of one, so it is free.
         let mut interpreter = match self.scripts.interpreter.take() {

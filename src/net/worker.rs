@@ -221,6 +221,12 @@ impl Worker {
         slot.is_some_and(|slot| slot.as_ref().is_some_and(|(own, _)| *own == token))
     }
 
+    /// Whether a connection that is not being served has no operation under way.
+    pub(super) fn is_free(&self, token: Token) -> bool {
+        let slot = self.conns.get(token.index as usize).and_then(Option::as_ref);
+        slot.is_some_and(|(own, conn)| *own == token && conn.operation.is_none())
+    }
+
     /// Whether a connection that is not being served has said good-bye.
     pub(super) fn is_closing(&self, token: Token) -> bool {
         let slot = self.conns.get(token.index as usize).and_then(Option::as_ref);
