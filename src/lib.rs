@@ -60,8 +60,9 @@
 //! - A command name is compared in [`command::Registry`] and nowhere else: everything else reads rows.
 //! - Handlers are synchronous, see no socket and no clock, and run to their end.
 //! - No mutex on the path of a command on keys. Shared atomics are counters with one writer, the
-//!   number of clients, the bells, one word for each client that waits for keys, and a flag for giving up
-//!   keys that clients track.
+//!   number of clients, the bells, one word for each client that waits for keys, a flag for giving up
+//!   keys that clients track, the versions of the scripts, and which shards a slow script holds. A new script
+//!   is looked up under a lock, once a shard.
 //! - A driver's thread sleeps in its own ring only. No task per connection; nothing waits on
 //!   glommio's reactor. Only [`rt`] names glommio and io_uring, only [`clock`] reads the time.
 //! - Who works on several shards visits them in ascending order and holds keys until it is done, so
