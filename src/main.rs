@@ -22,6 +22,7 @@ pub static MALLOC_CONF: Option<&'static [u8; 43]> =
     Some(b"background_thread:true,dirty_decay_ms:1000\0");
 
 fn main() -> ExitCode {
+    corelane::rt::yield_to_all();
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {

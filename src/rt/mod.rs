@@ -14,6 +14,7 @@
 //! The driver owns the sleep: a shard thread blocks in its own ring and nowhere else. Nothing on
 //! a shard's executor waits on glommio's reactor, whose park costs three rings' work each time.
 
+mod background;
 mod bell;
 mod executor;
 mod listen;
@@ -23,6 +24,7 @@ mod signals;
 pub mod sim;
 mod uring;
 
+pub use background::yield_to_all;
 pub use bell::{Bell, Bells};
 pub use executor::{on_core, usable_cores};
 pub use listen::{ListenOptions, Listener, tcp_listener, tcp_port_is_taken, unix_listener};
