@@ -80,6 +80,7 @@ pub mod command;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod journal;
 pub mod metrics;
 pub mod net;
 pub mod rdb;

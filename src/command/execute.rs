@@ -1,6 +1,7 @@
 //! The one place where handlers are called: those of a shard's keys, and those of a client's state.
 
 use super::control::{Control, SessionCx};
+use super::effect;
 use super::registry::{CommandId, KeyShape, Registry};
 use super::spec::{PUBSUB, READONLY, SessionFn, ShardFn};
 use crate::resp::{Args, Encoder, Protocol};
@@ -56,7 +57,12 @@ pub fn execute(
     if is_tracked {
         shard.keyspace.run_for(caller.client);
     }
+    let is_recorded = shard.keyspace.recorder.is_on();
+    if is_recorded {
+        shard.keyspace.recorder.effects.begin_command();
+    }
     let Shard { keyspace, settings, random, stats, .. } = shard;
+    let changes = stats.changes.get();
     let counters = &stats.per_command[id.0 as usize];
     let mut cx = Cx {
         keys: keyspace.keys(caller.db as usize, now, caller.touch),
@@ -77,6 +83,10 @@ pub fn execute(
     // Who waits is counted when the wait is over.
     counters.calls.add(u64::from(cx.wait.is_none()));
     let wait = cx.wait;
+    if is_recorded && stats.changes.get() != changes {
+        let at = (caller.db as usize, now);
+        effect::record(registry, &mut shard.keyspace, id, &args, at);
+    }
     if is_tracked {
         end_tracked(registry, shard, id, &args, caller);
     }

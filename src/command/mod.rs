@@ -14,6 +14,7 @@ mod counter;
 mod database;
 mod debug;
 mod dump;
+mod effect;
 mod execute;
 mod expire;
 mod extended;

@@ -180,7 +180,17 @@ impl Keyspace {
             }
             expired
         };
-        let Keyspace { dbs, watches, tracking, graveyard, channels, notifies, hasher, .. } = self;
+        let Keyspace {
+            dbs,
+            watches,
+            tracking,
+            graveyard,
+            channels,
+            notifies,
+            hasher,
+            recorder,
+            ..
+        } = self;
         let mut taken = |entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
@@ -188,6 +198,9 @@ impl Keyspace {
             }
             if *notifies {
                 raise_expired(channels, (db, hash_of(hasher, entry.key())), &entry, now);
+            }
+            if recorder.is_on() {
+                recorder.expired(db, entry.key());
             }
             if let Some(tracking) = tracking {
                 tracking.touch(hash_of(hasher, entry.key()), entry.key(), ClientRef::NOBODY);

@@ -14,6 +14,7 @@ use super::access::Access;
 use super::channels::Channels;
 use super::events::{Event, raise_expired};
 use super::free::Graveyard;
+use super::record::Recorder;
 use super::tracking::Tracking;
 use super::waited::Waited;
 use super::watch::Watches;
@@ -80,6 +81,7 @@ pub struct Keyspace {
     pub channels: Channels,
     /// Whether any keyspace event is wanted.
     pub(super) notifies: bool,
+    pub recorder: Recorder,
 }
 
 impl Keyspace {
@@ -102,6 +104,7 @@ impl Keyspace {
             trackers: 0,
             channels: Channels::default(),
             notifies: false,
+            recorder: Recorder::default(),
         }
     }
 
@@ -327,7 +330,8 @@ impl Keys<'_> {
         self.touch_watched(key);
         self.ready(key);
         let (hash, now) = (self.hash(key), self.now);
-        let Keyspace { dbs, access, random, graveyard, channels, notifies, .. } = &mut *self.space;
+        let Keyspace { dbs, access, random, graveyard, channels, notifies, recorder, .. } =
+            &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
             let expire_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let mut entry = Entry::string(key, value, expire_at);
@@ -345,6 +349,9 @@ impl Keys<'_> {
         };
         if expired && *notifies {
             raise_expired(channels, (self.db, hash), &entry, now);
+        }
+        if expired && recorder.is_on() {
+            recorder.expired(self.db, key);
         }
         graveyard.bury_value(&mut entry);
         entry.assign(value, new);
@@ -394,6 +401,9 @@ impl Keys<'_> {
             self.space.stats.expired_keys.add(1);
             if self.space.notifies {
                 raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
+            }
+            if self.space.recorder.is_on() {
+                self.space.recorder.expired(self.db, key);
             }
             self.space.graveyard.bury(entry);
             return None;
@@ -576,6 +586,7 @@ impl Keys<'_> {
             graveyard,
             channels,
             notifies,
+            recorder,
             ..
         } = &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
@@ -585,6 +596,9 @@ impl Keys<'_> {
             stats.per_db[db].expires.sub(u64::from(gone.expire_at().is_some()));
             if *notifies {
                 raise_expired(channels, (db, hash), &gone, now);
+            }
+            if recorder.is_on() {
+                recorder.expired(db, key);
             }
             graveyard.bury(gone);
             stats.expired_keys.add(1);
@@ -631,6 +645,9 @@ impl Keys<'_> {
                 self.space.stats.expired_keys.add(1);
                 if self.space.notifies {
                     raise_expired(&mut self.space.channels, (self.db, hash), &old, self.now);
+                }
+                if self.space.recorder.is_on() {
+                    self.space.recorder.expired(self.db, old.key());
                 }
             }
             self.space.graveyard.bury(old);
