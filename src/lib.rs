@@ -83,6 +83,7 @@ pub mod error;
 pub mod journal;
 pub mod metrics;
 pub mod net;
+pub mod persist;
 pub mod rdb;
 pub mod resp;
 pub mod route;

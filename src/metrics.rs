@@ -5,7 +5,7 @@
 
 use crate::error::CmdError;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A number with one writing thread and any number of readers.
@@ -34,6 +34,40 @@ impl Counter {
 
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What persistence is about, written by its threads.
+#[derive(Debug, Default)]
+pub struct PersistStats {
+    /// Effects cannot be written now; or not synced.
+    pub write_failing: AtomicBool,
+    pub sync_failing: AtomicBool,
+    /// Bytes of the append-only files, and as of the start or the last rewrite.
+    pub size: AtomicU64,
+    pub base_size: AtomicU64,
+    /// Syncs that took so long that writes had to wait.
+    pub delayed_syncs: AtomicU64,
+    pub syncing: AtomicBool,
+    /// Bytes handed over and not written.
+    pub pending: AtomicU64,
+    /// Rounds of effects written.
+    pub rounds: AtomicU64,
+    /// Milliseconds since the epoch.
+    pub last_sync_at: AtomicI64,
+    /// While data is loaded: since when, milliseconds since the epoch; else 0.
+    pub loading_since: AtomicI64,
+    pub loading_bytes: AtomicU64,
+    pub loaded_bytes: AtomicU64,
+    /// Keys that were loaded at the start.
+    pub loaded_keys: AtomicU64,
+}
+
+impl PersistStats {
+    /// Whether writes are refused, and what with.
+    #[inline]
+    pub fn is_failing(&self) -> bool {
+        self.write_failing.load(Ordering::Relaxed) || self.sync_failing.load(Ordering::Relaxed)
     }
 }
 

@@ -9,16 +9,20 @@
 //!     join
 //! ```
 
+mod keeper;
+
 use crate::clock;
 use crate::command::{Act, Env, Faults, Registry};
 use crate::config::{Action, BindHost, ClusterMode, Config, LogLevel, Values};
 use crate::error::Fatal;
-use crate::metrics::ShardStats;
+use crate::metrics::{PersistStats, ShardStats};
 use crate::net::{BusyShards, Message, Shared, Worker, shard_settings};
+use crate::persist::Journal;
 use crate::route::{Mailboxes, mesh};
-use crate::rt::{self, Bell, Driver, ListenOptions, Listener, Signals};
+use crate::rt::{self, Bell, Bells, Driver, ListenOptions, Listener, Signals};
 use crate::script::{SlowScripts, Store};
 use crate::shard::Shard;
+use keeper::Keeper;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -57,6 +61,7 @@ pub fn run_faulty(
     let (port, cluster) = (config.port, config.cluster_mode);
     let act = move |action, values: &Values| act(action, values, &set_log_level);
     let shared = Arc::new(share(config, shards, Box::new(act), faults)?);
+    let keeper = Keeper::begin(&shared)?;
     let mut threads = Vec::new();
     for (mail, listeners) in mesh::<Message>(shards).into_iter().zip(listeners) {
         let index = threads.len();
@@ -78,12 +83,14 @@ pub fn run_faulty(
         // Gone already is as good.
         let _ = std::fs::remove_file(path);
     }
+    let kept = keeper.end();
     for result in results {
         match result {
             Ok(result) => result?,
             Err(_) => return Err(Fatal::system("go on", "a shard thread has panicked")),
         }
     }
+    kept?;
     tracing::info!("bye");
     Ok(())
 }
@@ -102,8 +109,15 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
     let databases = config.databases as usize;
     let stats = (0..shards).map(|_| Arc::new(ShardStats::new(registry.len(), databases)));
     let bells: Result<Vec<Bell>, _> = (0..shards).map(|_| Bell::new()).collect();
-    let bells = bells.map_err(|e| Fatal::system("make an eventfd", e.to_string()))?;
+    let bells: Bells = bells.map_err(|e| Fatal::system("make an eventfd", e.to_string()))?.into();
+    let persist = Arc::new(PersistStats::default());
+    let journal = config.appendonly.then(|| {
+        Arc::new(Journal::new(shards, config.appendfsync, bells.clone(), persist.clone()))
+    });
     Ok(Shared {
+        loading: AtomicUsize::new(0),
+        loaded: (0..shards).map(|_| Mutex::new(None)).collect(),
+        journal,
         env: Env {
             stats: stats.collect(),
             registry,
@@ -113,10 +127,11 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
             act,
             scripts: Store::default(),
             slow_scripts: SlowScripts::default(),
+            persist,
             all_in_scripts: AtomicBool::new(false),
             faults,
         },
-        bells: bells.into(),
+        bells,
         key_seed: seed(),
         next_client: AtomicU64::new(1),
         giving_up: AtomicBool::new(false),
@@ -155,6 +170,7 @@ fn act(action: Action, values: &Values, set_log_level: &dyn Fn(LogLevel)) -> Res
     match action {
         Action::Descriptors => rt::raise_descriptors(u64::from(values.maxclients)),
         Action::Listen => Err("the listeners can't be changed while the server runs".to_string()),
+        Action::AppendOnly => Err("appendonly can't be changed while the server runs".to_string()),
         Action::LogLevel => {
             set_log_level(values.loglevel);
             Ok(())

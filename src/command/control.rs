@@ -4,7 +4,7 @@ use super::Registry;
 use super::tracking::TrackingRequest;
 use crate::config::{Action, Change, CmdErrorText, Config, Values};
 use crate::error::CmdError;
-use crate::metrics::ShardStats;
+use crate::metrics::{PersistStats, ShardStats};
 use crate::resp::Encoder;
 use crate::script::{SlowScripts, Store};
 use crate::session::{ClientRef, ConnectionFacts, Name, Session, Topic, client_line};
@@ -28,6 +28,7 @@ pub struct Env {
     pub act: Act,
     pub scripts: Store,
     pub slow_scripts: SlowScripts,
+    pub persist: Arc<PersistStats>,
     /// Scripts may use any command, for tests (`DEBUG SET-DISABLE-DENY-SCRIPTS`).
     pub all_in_scripts: AtomicBool,
     /// Nothing is wrong, except in tests that make it so.

@@ -144,7 +144,9 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(Value::Object(object)) => Entry::object(key, object, expire_at),
     };
     let access = cx.settings.access;
-    entry.set_access(options.access(access, now).unwrap_or_else(|| access.fresh(now)));
+    let used_at = cx.keys.used_at();
+    let history = options.access(access, used_at);
+    entry.set_access(history.unwrap_or_else(|| access.fresh(used_at)));
     cx.keys.clear(key);
     cx.keys.adopt(entry);
     cx.keys.notify(Class::Generic, "restore", key);

@@ -3,6 +3,8 @@
 //! The counters of all shards are added up. A field stands here only when its value is true: what
 //! is not measured is left out rather than shown as zero.
 
+mod persistence;
+
 use super::connection::REDIS_VERSION;
 use super::control::{Control, Env, SessionCx};
 use super::registry::CommandId;
@@ -39,7 +41,12 @@ const SECTIONS: &[Section] = &[
     Section { name: "server", title: "Server", default: true, write: server },
     Section { name: "clients", title: "Clients", default: true, write: clients },
     Section { name: "memory", title: "Memory", default: true, write: memory },
-    Section { name: "persistence", title: "Persistence", default: true, write: persistence },
+    Section {
+        name: "persistence",
+        title: "Persistence",
+        default: true,
+        write: persistence::persistence,
+    },
     Section { name: "stats", title: "Stats", default: true, write: stats },
     Section { name: "replication", title: "Replication", default: true, write: replication },
     Section { name: "cpu", title: "CPU", default: true, write: cpu },
@@ -165,19 +172,6 @@ fn memory(cx: &SessionCx, fields: &mut Fields) {
     fields.add("number_of_libraries", libraries.library_count());
     fields.add("lazyfree_pending_objects", sum(cx.env, |s| &s.lazyfree_pending));
     fields.add("lazyfreed_objects", sum(cx.env, |s| &s.lazyfreed_objects));
-}
-
-/// Nothing is saved yet, so all changes since the start are unsaved.
-fn persistence(cx: &SessionCx, fields: &mut Fields) {
-    fields.add("loading", 0);
-    fields.add("async_loading", 0);
-    fields.add("rdb_changes_since_last_save", sum(cx.env, |s| &s.changes));
-    fields.add("rdb_bgsave_in_progress", 0);
-    fields.add("rdb_last_save_time", cx.env.started_at / 1000);
-    fields.add("rdb_last_bgsave_status", "ok");
-    fields.add("rdb_saves", 0);
-    fields.add("aof_enabled", u8::from(cx.env.config().appendonly));
-    fields.add("aof_rewrite_in_progress", 0);
 }
 
 fn stats(cx: &SessionCx, fields: &mut Fields) {

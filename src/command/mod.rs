@@ -61,8 +61,8 @@ pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};
 pub use scan::{scan_cursor, scan_cursor_join, scan_cursor_split};
 pub use script::{NO_SCRIPT, busy_with, split_script_args};
 pub use spec::{
-    ADMIN, BLOCKING, KEEPS_CACHING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY, SERVED_WHOLE,
-    WRITE,
+    ADMIN, BLOCKING, KEEPS_CACHING, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY,
+    SERVED_WHOLE, WRITE,
 };
 pub use spec::{ALLOW_BUSY, NOSCRIPT, ScriptCall, ScriptName};
 pub use spec::{APART, MAY_REPLICATE, PUBSUB, SUBSCRIBED};

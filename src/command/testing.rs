@@ -103,6 +103,7 @@ impl SessionBench {
         let env = Env {
             scripts: Default::default(),
             slow_scripts: Default::default(),
+            persist: Default::default(),
             all_in_scripts: Default::default(),
             config: Mutex::new(Config::default()),
             stats: (0..2).map(stats).collect(),

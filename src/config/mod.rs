@@ -42,8 +42,8 @@ pub use options::{find, rows};
 pub use render::default_conf;
 pub use row::{Action, Group, Kind, Mutability, Row};
 pub use values::{
-    BindAddress, BindHost, ClusterMode, EvictionPolicy, LogFormat, LogLevel, OutputLimit,
-    OutputLimits, ProtectedAction, Rename, SaveRule, Secret, Supervised, Values,
+    BindAddress, BindHost, ClusterMode, EvictionPolicy, FsyncPolicy, LogFormat, LogLevel,
+    OutputLimit, OutputLimits, ProtectedAction, Rename, SaveRule, Secret, Supervised, Values,
 };
 
 /// The configuration of a server: its values and the file that they came from.

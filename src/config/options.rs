@@ -7,6 +7,7 @@
 
 mod memory;
 mod network;
+mod persistence;
 mod process;
 mod special;
 mod types;
@@ -14,7 +15,8 @@ mod types;
 use super::row::Row;
 
 /// The rows by family, in the order of the help and of CONFIG GET.
-pub const FAMILIES: &[&[Row]] = &[network::ROWS, process::ROWS, memory::ROWS, types::ROWS];
+pub const FAMILIES: &[&[Row]] =
+    &[network::ROWS, process::ROWS, memory::ROWS, types::ROWS, persistence::ROWS];
 
 /// All rows.
 pub fn rows() -> impl Iterator<Item = &'static Row> {

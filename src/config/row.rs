@@ -138,6 +138,8 @@ pub enum Action {
     Descriptors,
     /// Filter the log by the new level.
     LogLevel,
+    /// Begin to append writes to files, or stop.
+    AppendOnly,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

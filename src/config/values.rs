@@ -60,6 +60,10 @@ choices!(
     SanitizePayload { No = "no", Yes = "yes", Clients = "clients" }
 );
 choices!(
+    /// When what was appended is synced.
+    FsyncPolicy { Always = "always", EverySecond = "everysec", No = "no" }
+);
+choices!(
     /// The service manager that watches the process.
     Supervised { Upstart = "upstart", Systemd = "systemd", Auto = "auto", No = "no" }
 );
@@ -163,6 +167,9 @@ pub struct Values {
     // Persistence and events
     pub save: Vec<SaveRule>,
     pub appendonly: bool,
+    pub appendfsync: FsyncPolicy,
+    pub appenddirname: String,
+    pub aof_load_truncated: bool,
     pub notify_keyspace_events: EventClasses,
 }
 

@@ -1,8 +1,9 @@
 //! The lines of a segment that are no commands. Redis skips them: they begin with `#`.
 //!
 //! ```text
-//!   #corelane 1 <shard> <shards>\r\n                       the head: format version, whose effects, of how many
-//!   #r <round> <bytes> <crc> <ms> <shards>\r\n             before each round's effects
+//!   #corelane 1 <shard> <shards> <first>\r\n               the head: format version, whose effects, of how
+//!                                                          many shards, the first round that can follow
+//!   #r <round> <bytes> <crc> <ms> <synced> <shards>\r\n    before each round's effects
 //!   *3\r\n$3\r\nSET\r\n ...                                 <bytes> of them
 //!   #r ...
 //! ```
@@ -10,6 +11,8 @@
 //! `<round>` rises by one from round to round over all segments of all shards; `<bytes>` is the length
 //! of the commands that follow; `<crc>` is the CRC-32 (of IEEE 802.3, hexadecimal) of the other words
 //! of the line and of the commands; `<ms>` is the time of writing in milliseconds since the epoch;
+//! `<synced>` is the last round that was known to be on disk in all segments at that time, so whatever
+//! is wrong with that one or those before it is no accident of a sudden end;
 //! `<shards>` are those that have a part in the round, a hexadecimal number with a bit for each. A round
 //! is whole when all of them have theirs.
 
@@ -65,34 +68,40 @@ pub struct Round {
     pub crc: u32,
     /// Milliseconds since the epoch.
     pub at: i64,
+    /// This round and all before it were on disk.
+    pub synced: u64,
     pub shards: Shards,
 }
 
 impl Round {
-    /// The line for these effects.
-    pub fn new(number: u64, at: i64, shards: &Shards, effects: &[u8]) -> Round {
-        let mut round =
-            Round { number, bytes: effects.len() as u64, crc: 0, at, shards: shards.clone() };
-        round.crc = round.checksum(effects);
-        round
+    /// A line without checksum; see [`Round::seal`].
+    pub fn new(number: u64, at: i64, synced: u64, shards: Shards) -> Round {
+        Round { number, bytes: 0, crc: 0, at, synced, shards }
+    }
+
+    /// The same line for another segment of the round, with these effects.
+    pub fn seal(&mut self, effects: &[Vec<u8>]) {
+        self.bytes = effects.iter().map(|part| part.len() as u64).sum();
+        self.crc = self.checksum(effects.iter().map(Vec::as_slice));
     }
 
     /// Whether these are the effects that belong to the line.
     pub fn fits(&self, effects: &[u8]) -> bool {
-        effects.len() as u64 == self.bytes && self.checksum(effects) == self.crc
+        effects.len() as u64 == self.bytes && self.checksum([effects].into_iter()) == self.crc
     }
 
-    fn checksum(&self, effects: &[u8]) -> u32 {
+    fn checksum<'a>(&self, effects: impl Iterator<Item = &'a [u8]>) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
-        let Round { number, bytes, at, shards, .. } = self;
-        hasher.update(format!("{number} {bytes} {at} {}", shards.text()).as_bytes());
-        hasher.update(effects);
+        let Round { number, bytes, at, synced, shards, .. } = self;
+        hasher.update(format!("{number} {bytes} {at} {synced} {}", shards.text()).as_bytes());
+        effects.for_each(|part| hasher.update(part));
         hasher.finalize()
     }
 
     pub fn push_to(&self, out: &mut Vec<u8>) {
-        let Round { number, bytes, crc, at, shards } = self;
-        let line = format!("#r {number} {bytes} {crc:08x} {at} {}\r\n", shards.text());
+        let Round { number, bytes, crc, at, synced, shards } = self;
+        let shards = shards.text();
+        let line = format!("#r {number} {bytes} {crc:08x} {at} {synced} {shards}\r\n");
         debug_assert!(line.len() < LINE_MAX);
         out.extend_from_slice(line.as_bytes());
     }
@@ -106,6 +115,7 @@ impl Round {
             bytes: word()?.parse().ok()?,
             crc: u32::from_str_radix(word()?, 16).ok()?,
             at: word()?.parse().ok()?,
+            synced: word()?.parse().ok()?,
             shards: Shards::parse(word()?.as_bytes())?,
         };
         word().is_none().then_some(round)
@@ -117,25 +127,30 @@ impl Round {
 pub struct Head {
     pub shard: usize,
     pub shards: usize,
+    /// The first round of this generation of segments.
+    pub first: u64,
 }
 
 impl Head {
     pub fn line(&self) -> Vec<u8> {
-        format!("#corelane {VERSION} {} {}\r\n", self.shard, self.shards).into_bytes()
+        format!("#corelane {VERSION} {} {} {}\r\n", self.shard, self.shards, self.first)
+            .into_bytes()
     }
 
     /// Reads a line without its end; what is wrong with it.
     pub fn parse(line: &[u8]) -> Result<Head, String> {
         let text = std::str::from_utf8(line).map_err(|_| "its first line is no text")?;
         let words: Vec<&str> = text.split(' ').collect();
-        let ["#corelane", version, shard, shards] = words[..] else {
+        let ["#corelane", version, shard, shards, first] = words[..] else {
             return Err("its first line is not that of a segment".to_string());
         };
         if version != VERSION.to_string() {
             return Err(format!("it has version {version}, and this server reads {VERSION}"));
         }
-        match (shard.parse(), shards.parse()) {
-            (Ok(shard), Ok(shards)) if shard < shards => Ok(Head { shard, shards }),
+        match (shard.parse(), shards.parse(), first.parse()) {
+            (Ok(shard), Ok(shards), Ok(first)) if shard < shards => {
+                Ok(Head { shard, shards, first })
+            }
             _ => Err("its first line names no shard".to_string()),
         }
     }
@@ -154,7 +169,8 @@ mod tests {
     #[test]
     fn a_round_is_read_back() {
         for of in [&[0][..], &[0, 1], &[3], &[5, 64], &[63, 64, 1023]] {
-            let round = Round::new(42, 1_700_000_000_000, &shards(of), b"*1\r\n$4\r\nPING\r\n");
+            let mut round = Round::new(42, 1_700_000_000_000, 40, shards(of));
+            round.seal(&[b"*1\r\n$4\r\n".to_vec(), b"PING\r\n".to_vec()]);
             let mut line = Vec::new();
             round.push_to(&mut line);
             assert!(line.len() < LINE_MAX);
@@ -167,10 +183,12 @@ mod tests {
 
     #[test]
     fn a_changed_word_is_found_by_the_checksum() {
-        let round = Round::new(42, 7, &shards(&[0, 1]), b"effects");
+        let mut round = Round::new(42, 7, 41, shards(&[0, 1]));
+        round.seal(&[b"effects".to_vec()]);
         for changed in [
             Round { number: 43, ..round.clone() },
             Round { at: 8, ..round.clone() },
+            Round { synced: 42, ..round.clone() },
             Round { shards: shards(&[0]), ..round.clone() },
         ] {
             assert!(!changed.fits(b"effects"));
@@ -187,11 +205,11 @@ mod tests {
 
     #[test]
     fn a_head_says_whose_the_segment_is() {
-        let head = Head { shard: 3, shards: 4 };
+        let head = Head { shard: 3, shards: 4, first: 17 };
         let line = head.line();
-        assert_eq!(line, b"#corelane 1 3 4\r\n");
+        assert_eq!(line, b"#corelane 1 3 4 17\r\n");
         assert_eq!(Head::parse(line.strip_suffix(b"\r\n").unwrap()), Ok(head));
-        for wrong in ["", "*3", "#corelane 2 0 1", "#corelane 1 4 4", "#corelane 1 0"] {
+        for wrong in ["", "*3", "#corelane 2 0 1 1", "#corelane 1 4 4 1", "#corelane 1 0 1"] {
             assert!(Head::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }

@@ -61,6 +61,8 @@ pub struct Served {
     waiting: Arc<Waiting>,
     shard: usize,
     reply: Vec<u8>,
+    /// It leaves when its shard's journal has written so far.
+    mark: u64,
 }
 
 /// One place in the line for a key.
@@ -176,6 +178,7 @@ impl Worker {
         }
         self.run_batch(io, &mut batch);
         let waiting = batch.waiting.take();
+        self.note_writes_of(conn, &batch);
         self.attempted(conn, batch.reply(0), waiting);
         self.keep_batch(batch);
     }
@@ -406,11 +409,12 @@ impl Worker {
         if waits {
             return Attempt::Nothing;
         }
-        let served = Served { waiting: waiting.clone(), shard: self.index, reply };
+        let mark = self.mark();
+        let served = Served { waiting: waiting.clone(), shard: self.index, reply, mark };
         match waiting.origin == self.index {
             true => self.waiters.served.push(served),
             // At once: it is to be there before what is sent next.
-            false => self.mail.push(waiting.origin, Message::Served(Box::new(served))),
+            false => self.send_written(mark, waiting.origin, Message::Served(Box::new(served))),
         }
         Attempt::Gone
     }
@@ -487,20 +491,21 @@ impl Worker {
     }
 
     /// All keys of a command that runs again are here.
-    pub(super) fn run_retry(&mut self, waiting: &Arc<Waiting>) {
-        if waiting.claim().is_err() {
-            return;
-        }
+    pub(super) fn run_retry(&mut self, waiting: &Arc<Waiting>) -> Option<Served> {
+        waiting.claim().ok()?;
         let command = self.shared.env.registry.command(waiting.id);
         let (bytes, spans) = super::operation::flat(waiting.words.iter().map(Vec::as_slice));
         let mut reply = Vec::new();
         let args = Args::new(&bytes, &spans);
         let waits = self.run_again(waiting, command, args, &mut reply).is_some();
         waiting.settle(!waits);
-        if !waits {
-            let served = Served { waiting: waiting.clone(), shard: self.index, reply };
-            self.waiters.served.push(served);
-        }
+        (!waits).then(|| Served { waiting: waiting.clone(), shard: self.index, reply, mark: 0 })
+    }
+
+    /// Hands out at the end of the turn what a client of this shard has got.
+    pub(super) fn keep_served(&mut self, served: Served) {
+        let mark = self.mark();
+        self.waiters.served.push(Served { mark, ..served });
     }
 
     /// Hands out what clients have got in this turn.
@@ -522,6 +527,9 @@ impl Worker {
         let Some(mut conn) = conn.filter(|conn| is_blocked_in(conn, waiting)) else {
             return self.put_back(served);
         };
+        if served.shard == self.index {
+            conn.written_at = conn.written_at.max(served.mark);
+        }
         self.end_wait(&mut conn, waiting, Forget::AtLeisure);
         self.reply_to_command(&mut conn, |out| out.raw(&served.reply));
         self.resume(io, waiting.token, &mut conn);
@@ -694,6 +702,7 @@ impl Worker {
             return self.line.put_off(batch);
         }
         self.run_batch(io, &mut batch);
+        self.note_writes_of(conn, &batch);
         match batch.reply(0) {
             b"" => self.look_at_all(io, token, conn),
             reply => self.attempted(conn, reply, None),

@@ -4,7 +4,8 @@ use super::conn::Conn;
 use super::operation::{Answer, Question};
 use super::worker::{Limits, Worker, shard_settings};
 use crate::command::{
-    ClientsRequest, CommandId, Control, SessionCx, SessionFn, execute_session, write_client_line,
+    ClientsRequest, CommandId, Control, SessionCx, SessionFn, WRITE, execute_session,
+    write_client_line,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
@@ -38,6 +39,9 @@ impl Worker {
             };
             execute_session(&mut cx, (id, handler), args)
         };
+        if shared.env.registry.command(id).flags.has(WRITE) && !reply.starts_with(b"-") {
+            self.record_for_all(conn, &args);
+        }
         match control {
             Control::Clients(request) => self.ask(io, token, conn, Question::Clients(request)),
             Control::Reconfigured => self.ask(io, token, conn, Question::Reconfigure),
@@ -109,6 +113,9 @@ impl Worker {
                 let config = self.shared.env.config();
                 self.limits = Limits::new(&config);
                 self.shard.configure(shard_settings(&config));
+                if let Some(journal) = &self.shared.journal {
+                    journal.set_policy(config.appendfsync);
+                }
                 drop(config);
                 self.limit_tracked();
                 io.set_keepalive(self.limits.keepalive_s);

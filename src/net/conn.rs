@@ -16,6 +16,12 @@ pub const KEPT_BUFFER: usize = 64 << 10;
 /// Output is kept in pieces of about this size, bytes.
 const PIECE: usize = 256 << 10;
 
+/// Output that leaves when the journal has written so far.
+pub struct Piece {
+    bytes: Vec<u8>,
+    written_at: u64,
+}
+
 /// A connection on the shard that serves it.
 pub struct Conn {
     pub session: Session,
@@ -26,9 +32,15 @@ pub struct Conn {
     pub out: Vec<u8>,
     /// Replies before those in `out`, in pieces: one buffer for all of them would have to be copied
     /// whenever it grows, and would have room for twice as much as is in it.
-    pub pieces: VecDeque<Vec<u8>>,
+    pub pieces: VecDeque<Piece>,
     /// Bytes in `pieces`.
     pub pieces_len: usize,
+    /// What is in `out` leaves when the journal has written so far.
+    pub written_at: u64,
+    /// It is looked at again when the journal has written more.
+    pub awaits_journal: bool,
+    /// Not read from, because the journal is far behind.
+    pub behind: bool,
     /// Bytes of the buffer that is being sent; 0 when none is.
     pub sending: usize,
     /// Bytes received that are not a whole request yet, or that must wait.
@@ -77,6 +89,9 @@ impl Conn {
             out: Vec::new(),
             pieces: VecDeque::new(),
             pieces_len: 0,
+            written_at: 0,
+            awaits_journal: false,
+            behind: false,
             sending: 0,
             query: BytesMut::new(),
             far_ahead: false,
@@ -112,7 +127,7 @@ impl Conn {
 
     /// Whether nothing is read for now.
     pub fn is_paused(&self) -> bool {
-        self.far_ahead || self.held_back_by.is_some()
+        self.far_ahead || self.held_back_by.is_some() || self.behind
     }
 
     /// Whether there is something to send that is not being sent yet.
@@ -123,9 +138,23 @@ impl Conn {
     /// Begins a new piece of output when the last one is long enough.
     pub fn seal(&mut self) {
         if self.out.len() >= PIECE {
-            self.pieces_len += self.out.len();
-            self.pieces.push_back(std::mem::take(&mut self.out));
+            self.seal_written();
         }
+    }
+
+    /// Ends the present piece, so that what follows need not wait for the journal longer than it must, nor
+    /// this.
+    pub fn seal_written(&mut self) {
+        if !self.out.is_empty() {
+            self.pieces_len += self.out.len();
+            let bytes = std::mem::take(&mut self.out);
+            self.pieces.push_back(Piece { bytes, written_at: self.written_at });
+        }
+    }
+
+    /// How far the journal must have written for the next buffer to be sent.
+    pub fn next_written_at(&self) -> u64 {
+        self.pieces.front().map_or(self.written_at, |piece| piece.written_at)
     }
 
     /// Takes the replies whose turn has come out of the queue.
@@ -139,9 +168,9 @@ impl Conn {
     /// The next buffer to send.
     pub fn next_piece(&mut self) -> Vec<u8> {
         match self.pieces.pop_front() {
-            Some(piece) => {
-                self.pieces_len -= piece.len();
-                piece
+            Some(Piece { bytes, .. }) => {
+                self.pieces_len -= bytes.len();
+                bytes
             }
             None => std::mem::take(&mut self.out),
         }

@@ -97,7 +97,7 @@ impl Worker {
             self.background.conn_walk = (self.background.conn_walk + 1) % slots;
             let Some((token, conn)) = self.conn_at(self.background.conn_walk) else { continue };
             if conn.over_soft_limit_since.is_some() {
-                self.mark(token);
+                self.mark_dirty(token);
             } else if silence_ms > 0
                 && !conn.session.is_subscriber()
                 && !conn.session.monitor

@@ -10,7 +10,8 @@ use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
     ADMIN, ALLOW_BUSY, APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KEEPS_CACHING,
-    KeyShape, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown, execute,
+    KeyShape, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown,
+    WRITE, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
@@ -18,6 +19,7 @@ use crate::resp::{Args, Encoder, Limits, Protocol, Span, Step};
 use crate::route::Batch;
 use crate::rt::{Io, Token};
 use bytes::Buf;
+use std::sync::atomic::Ordering;
 
 /// Requests that are parsed ahead of the one that runs.
 const AHEAD: usize = 32;
@@ -387,6 +389,10 @@ impl Worker {
             CmdError::fixed("ERR Command not allowed inside a transaction")
         } else if flags.has(APART) && conn.session.multi.is_some() && self.slots.shards() > 1 {
             CmdError::fixed("ERR Command not allowed inside a transaction over several shards")
+        } else if self.shared.loading.load(Ordering::Relaxed) > 0 && !flags.has(LOADING) {
+            CmdError::fixed("LOADING Redis is loading the dataset in memory")
+        } else if flags.has(WRITE) && self.shared.env.persist.is_failing() {
+            CmdError::fixed("MISCONF Errors writing to the AOF file: see the log")
         } else if self.busy.is_on() && !flags.has(ALLOW_BUSY) {
             self.busy_error()
         } else {
@@ -456,6 +462,7 @@ impl Worker {
             if !conn.session.take_reply() {
                 conn.out.truncate(start);
             }
+            self.note_write(conn);
             self.serve_unless_executing(conn);
             if conn.out.len() > KEPT_BUFFER {
                 conn.kill_now |= self.is_over_hard_limit(conn);
@@ -468,6 +475,7 @@ impl Worker {
             execute(registry, shard, (id, handler), *args, caller, now, out);
             session.take_reply()
         });
+        self.note_write(conn);
         if len > KEPT_BUFFER && self.is_over_hard_limit(conn) {
             conn.kill_now = true;
         }

@@ -21,6 +21,7 @@ use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
 use crate::command::{Caller, CommandId};
+use crate::journal::Unit;
 use crate::resp::Args;
 use crate::route::Waiting;
 use crate::rt::{Io, Token};
@@ -274,6 +275,8 @@ impl Worker {
             true => self.line.intents.hold_all(),
             false => loan.hold = self.line.intents.hold(loan.intents.clone(), None),
         }
+        // What was done here before is in the journal before what is done with the keys.
+        self.hand_over_effects();
         for channel in &mut loan.channels {
             channel.clients =
                 self.shard.keyspace.channels.receivers(&channel.name, channel.sharded);
@@ -330,15 +333,17 @@ impl Worker {
         self.unpack(&mut state.borrowed);
         let mut reply = Vec::new();
         let wait = self.run_command(io, id, args, caller, self.now, &mut reply);
-        self.repack(&mut state.borrowed);
+        let effects = self.repack(&mut state.borrowed);
+        self.record_unit(effects);
+        let mark = self.take_mark();
         let turn = self.waiters.turn();
         let waiting =
             wait.map(|wait| Waiting::new((self.index, token, turn), (id, caller), &args, wait));
         state.borrowed.iter_mut().for_each(|loan| loan.waiting = waiting.clone());
         match conn {
-            Some(conn) => self.finish_gather(conn, &reply, waiting),
+            Some(conn) => self.finish_gather(conn, (&reply, mark), waiting),
             None => self.with_conn(io, token, |worker, io, conn| {
-                worker.finish_gather(conn, &reply, waiting);
+                worker.finish_gather(conn, (&reply, mark), waiting);
                 worker.resume(io, token, conn);
             }),
         }
@@ -355,10 +360,15 @@ impl Worker {
         conn: Option<&mut Conn>,
     ) {
         let mut reply = Vec::new();
+        self.begin_unit();
         self.run_on_all(io, (id, self.now), &args, caller, &mut loans, &mut reply);
+        let effects = self.end_unit();
+        self.record_unit(effects);
+        let mark = self.take_mark();
         self.give_back(loans);
         let finish = |worker: &mut Worker, conn: &mut Conn| {
             conn.operation = None;
+            conn.written_at = conn.written_at.max(mark);
             worker.reply_to_command(conn, |out| out.raw(&reply));
         };
         match conn {
@@ -374,8 +384,12 @@ impl Worker {
     fn run_gathered_retry(&mut self, waiting: &Arc<Waiting>, mut loans: Loans) {
         loans.iter_mut().for_each(|loan| loan.waiting = Some(waiting.clone()));
         self.unpack(&mut loans);
-        self.run_retry(waiting);
-        self.repack(&mut loans);
+        let served = self.run_retry(waiting);
+        let effects = self.repack(&mut loans);
+        self.record_unit(effects);
+        if let Some(served) = served {
+            self.keep_served(served);
+        }
         self.give_back(loans);
     }
 
@@ -399,13 +413,20 @@ impl Worker {
         }
     }
 
-    fn finish_gather(&mut self, conn: &mut Conn, reply: &[u8], waiting: Option<Arc<Waiting>>) {
+    fn finish_gather(
+        &mut self,
+        conn: &mut Conn,
+        (reply, mark): (&[u8], u64),
+        waiting: Option<Arc<Waiting>>,
+    ) {
+        conn.written_at = conn.written_at.max(mark);
         self.attempted(conn, reply, waiting);
     }
 
     /// Puts what was borrowed among the own keys, to run commands and for no longer: nobody else
-    /// must see it there.
+    /// must see it there. What is recorded until it is packed again belongs together.
     pub(super) fn unpack(&mut self, loans: &mut [Box<Loan>]) {
+        self.begin_unit();
         for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
             self.shard.keyspace.channels.begin_block();
             for Channel { name, sharded, clients } in &loan.channels {
@@ -415,7 +436,8 @@ impl Worker {
         }
     }
 
-    pub(super) fn repack(&mut self, loans: &mut [Box<Loan>]) {
+    /// Answers what was recorded since [`Worker::unpack`].
+    pub(super) fn repack(&mut self, loans: &mut [Box<Loan>]) -> Unit {
         for loan in loans.iter_mut().filter(|loan| loan.owner != self.index && !loan.whole) {
             self.shard.keyspace.repack(&mut loan.parcel, self.now);
         }
@@ -426,6 +448,7 @@ impl Worker {
                 None => self.shard.keyspace.publish_foreign(foreign),
             }
         }
+        self.end_unit()
     }
 
     /// Gives back what was borrowed.

@@ -228,6 +228,7 @@ impl Worker {
             out.truncate(start);
             batch.overflowed = true;
         }
+        batch.wrote |= self.shard.keyspace.recorder.effects.take_wrote();
         if let Some(waiting) = waiting {
             self.wait_here(&waiting);
             batch.waiting = Some(waiting);
@@ -276,7 +277,7 @@ impl Worker {
         if batch.origin == self.index {
             self.take_answer(io, batch);
         } else {
-            self.mail.push(batch.origin, Message::Answer(batch));
+            self.send_answer(batch);
         }
     }
 
@@ -290,6 +291,7 @@ impl Worker {
         };
         if batch.owner == self.index {
             conn.put_off -= 1;
+            self.note_writes_of(&mut conn, &batch);
         }
         conn.kill_now |= batch.overflowed;
         match batch.operation {

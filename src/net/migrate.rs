@@ -65,6 +65,9 @@ impl Worker {
         // The new driver reads, and nothing of this connection is under way.
         conn.held_back_by = None;
         conn.far_ahead = false;
+        conn.behind = false;
+        // Numbers of this shard's journal mean nothing there.
+        conn.written_at = 0;
         self.mail.push(target, Message::Adopt(conn, socket));
         self.more = true; // the message leaves with the next flush
     }

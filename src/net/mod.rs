@@ -23,6 +23,7 @@ mod migrate;
 mod monitor;
 mod operation;
 mod pause;
+mod recording;
 mod scanning;
 mod script;
 mod squash;

@@ -271,12 +271,15 @@ impl Worker {
         };
         let keys: SmallVec<[&[u8]; 8]> = keys.iter().collect();
         let argv: SmallVec<[&[u8]; 8]> = argv.iter().collect();
+        host.worker.begin_unit();
         let done = match code {
             Code::Script(sha) => interpreter.run(&sha, &keys, &argv, &mut host, &mut out),
             Code::Function => {
                 interpreter.call(&libraries, args.at(1), &keys, &argv, &mut host, &mut out)
             }
         };
+        let effects = self.end_unit();
+        self.record_unit(effects);
         self.shard.stats.lua_memory.set(interpreter.memory() as u64);
         self.scripts.interpreter = Some(interpreter);
         self.end_busy();

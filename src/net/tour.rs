@@ -29,6 +29,7 @@ use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
 use crate::command::{Caller, CommandId, Merge};
+use crate::journal::Unit;
 use crate::resp::{Encoder, Protocol};
 use crate::route::{Batch, merge};
 use crate::rt::{Io, Token};
@@ -47,6 +48,8 @@ struct Stop {
     hold: u32,
     /// Clients are to hear of it when it lets go there.
     published: bool,
+    /// What it has done there.
+    effects: Unit,
 }
 
 /// How some of the parts' replies become one.
@@ -74,6 +77,10 @@ pub struct Tour {
     replies: Vec<Reply>,
     /// The replies are the elements of one, as EXEC's are.
     block: bool,
+    /// It has changed something.
+    wrote: bool,
+    /// Its reply waits until the last shard's journal has written so far.
+    mark: u64,
 }
 
 impl Tour {
@@ -89,6 +96,8 @@ impl Tour {
             parts: Vec::new(),
             replies: Vec::new(),
             block: false,
+            wrote: false,
+            mark: 0,
         })
     }
 
@@ -171,6 +180,7 @@ impl Worker {
                     intents: SmallVec::new(),
                     hold: 0,
                     published: false,
+                    effects: Unit::new(),
                 });
                 tour.stops.len() - 1
             }
@@ -258,13 +268,21 @@ impl Worker {
         let at = tour.at;
         let now = tour.now;
         let batch = &mut tour.stops[at].batch;
+        // What was done here before is in the journal before what this tour does.
+        self.hand_over_effects();
+        self.begin_unit();
         let hashes = self.prefetch_batch(batch);
         for index in 0..batch.len() {
             self.remember(&hashes, index, &batch.request(index).1);
             self.run_request(io, batch, index, now);
             batch.end_reply();
         }
+        tour.wrote |= batch.wrote;
+        tour.stops[at].effects = self.end_unit();
         if at + 1 == tour.stops.len() {
+            let effects = tour.stops.iter_mut().flat_map(|stop| std::mem::take(&mut stop.effects));
+            self.record_unit(effects.collect());
+            tour.mark = if tour.wrote { self.mark() } else { 0 };
             if self.has_ready() {
                 self.serve();
             }
@@ -298,7 +316,7 @@ impl Worker {
         debug_assert_eq!(last.shard, self.index);
         match tour.origin == self.index {
             true => self.toured(io, tour, conn),
-            false => self.mail.push(tour.origin, Message::Toured(tour)),
+            false => self.send_written(tour.mark, tour.origin, Message::Toured(tour)),
         }
     }
 
@@ -337,6 +355,9 @@ impl Worker {
     }
 
     fn finish_tour(&mut self, conn: &mut Conn, tour: &mut Tour) {
+        if tour.stops.last().is_some_and(|stop| stop.shard == self.index) {
+            conn.written_at = conn.written_at.max(tour.mark);
+        }
         conn.operation = None;
         conn.kill_now |= tour.stops.iter().any(|stop| stop.batch.overflowed);
         let mut random = self.shard.random.fork();

@@ -26,6 +26,7 @@ use crate::command::{
     Unknown, WRITE,
 };
 use crate::error::CmdError;
+use crate::journal::Unit;
 use crate::resp::{Args, Encoder};
 use crate::route::{Batch, Kind, Merging};
 use crate::rt::{Io, Token};
@@ -86,6 +87,8 @@ impl Transaction {
 pub(super) struct Running {
     pub loans: Loans,
     next: usize,
+    /// What its requests have done so far.
+    effects: Unit,
 }
 
 impl Worker {
@@ -334,7 +337,7 @@ impl Worker {
         let Some(transaction) = &mut conn.transaction else { return };
         let requests = transaction.queue.as_ref().map_or(0, |queue| queue.len());
         let next = if dirty { requests } else { 0 };
-        transaction.running = Some(Running { loans, next });
+        transaction.running = Some(Running { loans, next, effects: Unit::new() });
         if conn.session.wants_reply() {
             self.reply(conn, |out| match dirty {
                 true => out.null_array(),
@@ -365,7 +368,8 @@ impl Worker {
                 && let Some(transaction) = &mut conn.transaction
             {
                 // Other shards were asked something.
-                self.repack(&mut running.loans);
+                let effects = self.repack(&mut running.loans);
+                running.effects.extend(effects);
                 transaction.running = Some(running);
                 transaction.queue = Some(queue);
                 return;
@@ -377,7 +381,13 @@ impl Worker {
         conn.session.multi = None;
         end_caching(conn, None);
         conn.session.take_reply();
-        self.repack(&mut running.loans);
+        let effects = self.repack(&mut running.loans);
+        running.effects.extend(effects);
+        let wrote = !running.effects.is_empty();
+        self.record_unit(running.effects);
+        if wrote {
+            conn.written_at = self.mark();
+        }
         self.give_back(running.loans);
         if self.has_ready() {
             self.serve();
@@ -443,10 +453,13 @@ impl Worker {
             false => out.array(requests),
         }
         let hashes = self.prefetch_batch(batch);
+        self.begin_unit();
         for at in 0..if changed { 0 } else { requests } {
             self.remember(&hashes, at, &batch.request(at).1);
             self.run_request(io, batch, at, self.now);
         }
+        let effects = self.end_unit();
+        self.record_unit(effects);
         batch.end_reply();
         if self.has_ready() {
             self.serve();

@@ -199,7 +199,9 @@ impl Worker {
         match loan.and_then(|loan| loan.everything.as_mut()) {
             Some(everything) => {
                 self.shard.exchange(everything);
+                let own = self.shard.keyspace.recorder.effects.at_shard(shard);
                 work(self);
+                self.shard.keyspace.recorder.effects.at_shard(own);
                 self.shard.exchange(everything);
             }
             None => work(self),

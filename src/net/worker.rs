@@ -10,18 +10,20 @@ use super::line::Line;
 use super::mail::Message;
 use super::monitor::Monitors;
 use super::pause::Pause;
+use super::recording::Recording;
 use super::script::Scripts;
 use super::subscribers::Subscribers;
 use super::tracking::Trackers;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, Values};
+use crate::persist::Journal;
 use crate::resp::Span;
 use crate::route::{Batch, Mailboxes};
 use crate::rt::{Bells, Handler, Io, Peer, Socket, Token};
 use crate::session::Session;
-use crate::shard::{Access, Encodings, Settings, Shard, SlotTable};
-use std::sync::Arc;
+use crate::shard::{Access, Encodings, Loaded, Settings, Shard, SlotTable};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What all workers share. The atomics are touched when a client comes or goes, not by commands.
@@ -36,6 +38,12 @@ pub struct Shared {
     pub connections: AtomicUsize,
     pub stopping: AtomicBool,
     pub busy: BusyShards,
+    /// Shards that have not got yet what was loaded for them; until it is 0, commands on keys are
+    /// refused.
+    pub loading: AtomicUsize,
+    /// What was loaded, by shard, and where effects are recorded from then on.
+    pub loaded: Box<[Mutex<Option<Loaded>>]>,
+    pub journal: Option<Arc<Journal>>,
     /// A shard is giving up tracked keys; not two at once, or they would give up too many.
     pub giving_up: AtomicBool,
 }
@@ -160,6 +168,7 @@ pub struct Worker {
     pub(super) trackers: Trackers,
     pub(super) monitors: Monitors,
     pub(super) pause: Pause,
+    pub(super) recording: Recording,
     pub(super) busy: Busy,
     pub(super) scripts: Scripts,
     /// Connections that are not read from because the queue to a shard is full.
@@ -197,6 +206,7 @@ impl Worker {
             trackers: Trackers::default(),
             monitors: Monitors::default(),
             pause: Pause::default(),
+            recording: Recording::default(),
             busy: Busy::default(),
             scripts: Scripts::default(),
             held_back: Vec::new(),
@@ -235,6 +245,7 @@ impl Worker {
 
     pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
         self.push_early(&mut conn);
+        self.note_write(&mut conn);
         if !conn.dirty && (conn.has_output() || conn.wants_settling()) {
             conn.dirty = true;
             self.dirty.push(token);
@@ -264,8 +275,18 @@ impl Worker {
         self.conns.iter().flatten().map(|(token, _)| *token).collect()
     }
 
+    /// As [`Worker::mark_dirty`], for a connection that waited for the journal.
+    pub(super) fn mark_for_output(&mut self, token: Token) {
+        if let Some(Some((own, conn))) = self.conns.get_mut(token.index as usize)
+            && *own == token
+        {
+            conn.awaits_journal = false;
+            self.mark_dirty(token);
+        }
+    }
+
     /// Has a connection looked at again at the end of the turn.
-    pub(super) fn mark(&mut self, token: Token) {
+    pub(super) fn mark_dirty(&mut self, token: Token) {
         if let Some(Some((own, conn))) = self.conns.get_mut(token.index as usize)
             && *own == token
             && !conn.dirty
@@ -281,6 +302,7 @@ impl Worker {
         self.gathers.is_idle()
             && self.line.is_idle()
             && self.waiters.is_idle()
+            && self.recording.is_idle()
             && !self.mail.has_waiting()
             && conns().all(|conn| conn.is_quiet())
     }
@@ -363,8 +385,17 @@ impl Worker {
             None => conn.queue.is_empty(),
             Some(operation) => !operation.is_brief(),
         } || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND;
-        if conn.sending == 0 && conn.has_output() && complete {
+        if conn.sending == 0
+            && conn.has_output()
+            && complete
+            && !self.holds_output(token, &mut conn)
+        {
             self.send(io, token, &mut conn);
+        }
+        let behind = self.is_behind(&conn);
+        if behind != conn.behind {
+            conn.behind = behind;
+            io.pause(token, conn.is_paused());
         }
         if conn.is_quiet() {
             if conn.session.closing || (conn.ended && !conn.detaching) {
@@ -416,7 +447,8 @@ impl Worker {
         for at in 0..self.dirty.len() {
             let token = self.dirty[at];
             self.with_conn(io, token, |worker, io, conn| {
-                if conn.sending == 0 && conn.has_output() && !conn.kill_now {
+                let ready = conn.sending == 0 && conn.has_output() && !conn.kill_now;
+                if ready && !worker.holds_output(token, conn) {
                     worker.send(io, token, conn);
                 }
             });
@@ -446,7 +478,7 @@ const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is s
     nobody else can reach this port.\r\n";
 
 // Every pair of shards has room for a thousand messages, and a shard for many connections.
-const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 736);
+const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 752);
 
 impl Handler for Worker {
     fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, _listener: usize) {
@@ -520,6 +552,10 @@ impl Handler for Worker {
     fn turn_end(&mut self, io: &mut dyn Io) {
         self.now = io.now();
         self.more = false;
+        self.release_written();
+        if self.shared.loading.load(Ordering::Relaxed) > 0 {
+            self.take_loaded();
+        }
         self.work_off_late(io);
         self.push_kept();
         self.read_mail(io);
@@ -537,6 +573,7 @@ impl Handler for Worker {
         self.tell_followers();
         self.push_kept();
         self.show_lines();
+        self.hand_over_effects();
         self.flush(io);
     }
 
@@ -547,7 +584,7 @@ impl Handler for Worker {
         let bell = &self.shared.bells[self.index];
         // Who waits for held keys is to hear at once that they are let go.
         bell.arm(self.line.is_waited_in() || self.waiters.expects());
-        if self.mail.has_mail() {
+        if self.mail.has_mail() || self.has_news_of_journal() || self.is_loaded() {
             bell.disarm();
             return None;
         }

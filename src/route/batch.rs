@@ -61,6 +61,8 @@ pub struct Batch {
     /// The replies are more than the client may be owed, and the rest was not run: the connection
     /// is to be closed.
     pub overflowed: bool,
+    /// One of its requests has changed something: its replies wait until that is written.
+    pub wrote: bool,
     bytes: Vec<u8>,
     spans: Vec<Span>,
     requests: Vec<Request>,
@@ -91,6 +93,7 @@ impl Batch {
         self.waiting = None;
         self.looks = false;
         self.overflowed = false;
+        self.wrote = false;
         self.bytes.clear();
         self.replies.clear();
         self.spans.clear();

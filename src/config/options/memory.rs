@@ -1,10 +1,10 @@
-//! Rows about memory, expiry, persistence and events.
+//! Rows about memory and expiry.
 
 use super::super::{
     row::{Group, Kind, Row},
     values::EvictionPolicy,
 };
-use super::{bool_row, choice_row, int_row, memory_row, special};
+use super::{bool_row, choice_row, int_row, memory_row};
 
 const COUNT_MAX: i64 = i32::MAX as i64;
 
@@ -168,38 +168,4 @@ pub(super) const ROWS: &[Row] = &[
     )
     .mutable()
     .unit("effort"),
-    Row::new(
-        Group::Persistence,
-        "save",
-        Kind::Special(special::SAVE),
-        "\"\"",
-        "When to write a snapshot: pairs of seconds and changes. Only the empty value (never) is \
-         accepted so far, since snapshots aren't written yet; in a file other values give a \
-         warning.",
-    )
-    .mutable()
-    .warn(|v| !v.save.is_empty(), "snapshots aren't written yet: nothing is saved to disk"),
-    bool_row!(
-        Persistence,
-        "appendonly",
-        appendonly,
-        "no",
-        "Log every write to an append-only file. Only no is accepted so far."
-    )
-    .mutable()
-    .refuse(
-        |v| v.appendonly,
-        "the append-only file isn't supported yet: only appendonly no is accepted",
-    ),
-    Row::new(
-        Group::Persistence,
-        "notify-keyspace-events",
-        Kind::Special(special::NOTIFY_KEYSPACE_EVENTS),
-        "\"\"",
-        "Keyspace events to publish, by letters; none by default. K sends them to \
-         __keyspace@<db>__:<key>, E to __keyevent@<db>__:<event>. The classes are g (any type), $ \
-         (strings), l (lists), s (sets), h (hashes), z (sorted sets), t (streams), x (expired), e \
-         (evicted), d (modules), A (all of these), n (new keys), m (missed keys).",
-    )
-    .mutable(),
 ];

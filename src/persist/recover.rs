@@ -1,0 +1,258 @@
+//! From the files back to the keys.
+//!
+//! The segments of a generation are read at the same time, a thread for each. Those of the last one are
+//! first looked through for the last round that is whole in all of them; what follows it is cut off.
+//! Rounds that were on disk and are not whole any more are no sudden end but damage: then the server does
+//! not start.
+
+use super::disk::Disk;
+use super::manifest::{self, Generation, Manifest};
+use super::replay::Replay;
+use super::scan::{self, Scan, Unusable};
+use crate::command::Registry;
+use crate::error::Fatal;
+use crate::metrics::PersistStats;
+use crate::resp::Args;
+use crate::shard::{Loaded, Shard, SlotTable};
+use std::io::{BufReader, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What loading needs of the server.
+pub struct Loading<'a> {
+    pub disk: &'a dyn Disk,
+    pub registry: &'a Registry,
+    /// Makes the shard of this number, empty.
+    pub shard: &'a (dyn Fn(usize) -> Shard + Sync),
+    /// Does what commands on libraries of functions do.
+    pub function: &'a (dyn Fn(&Args) -> Result<(), String> + Sync),
+    /// How many shards there are to be.
+    pub shards: usize,
+    /// `aof-load-truncated`: what was not finished when the server ended is cut off.
+    pub cut: bool,
+    pub now: i64,
+    pub stats: &'a PersistStats,
+}
+
+/// What was loaded, and where writing goes on.
+pub struct Recovered {
+    /// By shard.
+    pub loaded: Vec<Loaded>,
+    pub manifest: Manifest,
+    /// The last whole round.
+    pub last_round: u64,
+    /// How long the segments of the last generation are.
+    pub lens: Vec<u64>,
+}
+
+/// A damaged or unreadable file.
+fn damaged(loading: &Loading, name: &str, problem: impl std::fmt::Display) -> Fatal {
+    let path = loading.disk.path(name);
+    Fatal::system(format!("load {}", path.display()), problem.to_string()).with_way_out(
+        "keep a copy of the directory, then see what can be saved with: corelane check DIRECTORY",
+    )
+}
+
+/// Loads what the manifest names; `None` without a manifest.
+pub fn recover(loading: &Loading) -> Result<Option<Recovered>, Fatal> {
+    let names = loading.disk.list().map_err(|e| damaged(loading, "", crate::error::io_text(&e)))?;
+    if !names.iter().any(|name| name == manifest::NAME) {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    let read = loading.disk.read(manifest::NAME).and_then(|mut file| file.read_to_end(&mut text));
+    read.map_err(|e| damaged(loading, manifest::NAME, crate::error::io_text(&e)))?;
+    let manifest =
+        Manifest::parse(&text).map_err(|problem| damaged(loading, manifest::NAME, problem))?;
+    let sizes = manifest.files().iter().map(|name| loading.disk.len(name).unwrap_or(0)).sum();
+    loading.stats.loading_bytes.store(sizes, Ordering::Relaxed);
+    let mut loaded = load_base(loading, &manifest)?;
+    let (mut last_round, mut lens) = (0, Vec::new());
+    for (at, &generation) in manifest.segments.iter().enumerate() {
+        let is_last = at + 1 == manifest.segments.len();
+        let scans = scan_all(loading, generation)?;
+        let cut = whole_until(loading, &scans, last_round, is_last)?;
+        last_round = cut;
+        lens = scans.iter().map(|scan| scan.end_of(cut)).collect();
+        loaded = replay_all(loading, loaded, generation, &scans, &lens)?;
+    }
+    let slots = SlotTable::contiguous(loading.shards);
+    let written_by = manifest.segments.last().or(manifest.base.as_ref()).map(|g| g.shards);
+    if written_by != Some(loading.shards) {
+        loaded = Loaded::distribute(loaded, &slots);
+    }
+    Ok(Some(Recovered { loaded, manifest, last_round, lens }))
+}
+
+fn load_base(loading: &Loading, manifest: &Manifest) -> Result<Vec<Loaded>, Fatal> {
+    match manifest.base {
+        None => {
+            let shards = manifest.segments.first().map_or(loading.shards, |g| g.shards);
+            Ok((0..shards).map(|shard| (loading.shard)(shard).keyspace.into_loaded()).collect())
+        }
+        Some(base) => Err(damaged(loading, &base.base(0), "snapshots cannot be loaded yet")),
+    }
+}
+
+/// Runs something for each number at the same time; the first failure counts.
+pub(super) fn at_once<T: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<T, Fatal> + Sync,
+) -> Result<Vec<T>, Fatal> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(count.max(1));
+    let next = AtomicU64::new(0);
+    let results: Vec<Mutex<Option<Result<T, Fatal>>>> =
+        (0..count).map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    let Some(result) = results.get(at) else { return };
+                    let done = work(at);
+                    *result.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(done);
+                }
+            });
+        }
+    });
+    let lost = || Err(Fatal::system("load the data", "a thread has ended before its time"));
+    results
+        .into_iter()
+        .map(|result| result.into_inner().ok().flatten().unwrap_or_else(lost))
+        .collect()
+}
+
+fn scan_all(loading: &Loading, generation: Generation) -> Result<Vec<Scan>, Fatal> {
+    at_once(generation.shards, |shard| {
+        let name = generation.segment(shard);
+        let scan = scan::scan(loading.disk, &name).map_err(|unusable| match unusable {
+            Unusable::Unreadable(error) => damaged(loading, &name, crate::error::io_text(&error)),
+            Unusable::Foreign(problem) => damaged(loading, &name, problem),
+        })?;
+        match scan.head.shard == shard && scan.head.shards == generation.shards {
+            true => Ok(scan),
+            false => Err(damaged(loading, &name, "it belongs to another shard")),
+        }
+    })
+}
+
+/// The last round that is whole, as all before it are.
+fn whole_until(
+    loading: &Loading,
+    scans: &[Scan],
+    before: u64,
+    is_last: bool,
+) -> Result<u64, Fatal> {
+    let first = scans.iter().map(|scan| scan.head.first).max().unwrap_or(1);
+    let whole = whole_rounds(scans, before.max(first - 1));
+    let synced = scans.iter().map(|scan| scan.synced).max().unwrap_or(0);
+    let cut = |scan: &&Scan| scan.end_of(whole) < scan.len;
+    for scan in scans.iter().filter(cut) {
+        let at = scan.end_of(whole);
+        let problem = match scan.problem {
+            Some(problem) if at == scan.end() => problem,
+            _ => "what follows was not written in all segments",
+        };
+        let dropped = scan.len - at;
+        if synced > whole || !is_last {
+            let problem = format!(
+                "{problem}, at byte {at} of {}, and this is no accident of a sudden end: more than \
+                 that was on disk",
+                scan.len
+            );
+            return Err(damaged(loading, &scan.name, problem));
+        }
+        if !loading.cut {
+            let problem = format!("{problem}, at byte {at} of {}", scan.len);
+            return Err(damaged(loading, &scan.name, problem).with_way_out(
+                "aof-load-truncated yes cuts off what was not finished when the server ended",
+            ));
+        }
+        tracing::warn!(
+            file = %loading.disk.path(&scan.name).display(),
+            at,
+            dropped,
+            "{problem}: what follows is cut off, since it was not finished when the server ended"
+        );
+    }
+    Ok(whole)
+}
+
+/// The last of the consecutive rounds behind `before` that are there in all segments that have a part.
+pub fn whole_rounds(scans: &[Scan], before: u64) -> u64 {
+    let mut next = vec![0; scans.len()];
+    let mut whole = before;
+    loop {
+        let round = whole + 1;
+        let mut parts = (0..scans.len()).filter_map(|shard| {
+            let part = scans[shard].parts.get(next[shard]).filter(|part| part.round == round)?;
+            Some((shard, part.shards))
+        });
+        let Some((shard, shards)) = parts.next() else { return whole };
+        let taking_part = &scans[shard].shards[shards as usize];
+        let is_there = |shard: usize| {
+            scans.get(shard).is_some_and(|scan| {
+                scan.parts.get(next[shard]).is_some_and(|part| part.round == round)
+            })
+        };
+        if !taking_part.iter().all(is_there) {
+            return whole;
+        }
+        taking_part.iter().for_each(|shard| next[shard] += 1);
+        whole = round;
+    }
+}
+
+fn replay_all(
+    loading: &Loading,
+    loaded: Vec<Loaded>,
+    generation: Generation,
+    scans: &[Scan],
+    lens: &[u64],
+) -> Result<Vec<Loaded>, Fatal> {
+    let loaded = match loaded.len() == generation.shards {
+        true => loaded,
+        false => Loaded::distribute(loaded, &SlotTable::contiguous(generation.shards)),
+    };
+    let loaded: Vec<Mutex<Option<Loaded>>> =
+        loaded.into_iter().map(|loaded| Mutex::new(Some(loaded))).collect();
+    at_once(generation.shards, |index| {
+        let mut shard = (loading.shard)(index);
+        if let Ok(mut loaded) = loaded[index].lock()
+            && let Some(loaded) = loaded.take()
+        {
+            shard.keyspace.adopt(loaded);
+        }
+        let mut replay = Replay::new(loading.registry, shard, loading.now);
+        replay_segment(loading, &mut replay, &scans[index], lens[index])?;
+        Ok(replay.shard.keyspace.into_loaded())
+    })
+}
+
+fn replay_segment(
+    loading: &Loading,
+    replay: &mut Replay,
+    scan: &Scan,
+    len: u64,
+) -> Result<(), Fatal> {
+    let unreadable = |e: std::io::Error| damaged(loading, &scan.name, crate::error::io_text(&e));
+    let mut file = loading.disk.read(&scan.name).map_err(unreadable)?;
+    std::io::copy(&mut file.by_ref().take(scan.start), &mut std::io::sink()).map_err(unreadable)?;
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let (mut line, mut effects, mut at) = (Vec::new(), Vec::new(), scan.start);
+    while at < len {
+        let part = scan::read_part(&mut file, len - at, &mut line, &mut effects);
+        let part = part.map_err(unreadable)?;
+        let round = part.map_err(|problem| damaged(loading, &scan.name, problem))?;
+        let begin = at + line.len() as u64;
+        let mut function = |args: &Args| (loading.function)(args);
+        replay.run(&mut effects, &mut function).map_err(|(offset, problem)| {
+            let place = begin + offset as u64;
+            damaged(loading, &scan.name, format!("{problem}, at byte {place}"))
+        })?;
+        let part = line.len() as u64 + round.bytes;
+        at += part;
+        loading.stats.loaded_bytes.fetch_add(part, Ordering::Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The keys of a shard that was filled apart from the others, on their way to those who own them.
+
+use super::SlotTable;
+use super::keyspace::{Keyspace, Table, hash_of};
+use crate::data::Entry;
+
+/// The databases of one shard.
+pub struct Loaded {
+    dbs: Vec<Table>,
+}
+
+/// Entries that are moved between two looks at what else there is to do.
+const STEP: usize = 1024;
+
+impl Loaded {
+    /// No keys in so many databases, for shards that hash as this one does.
+    fn empty(dbs: usize, hasher: &ahash::RandomState) -> Loaded {
+        Loaded { dbs: (0..dbs).map(|_| Table::with_hasher(hasher.clone())).collect() }
+    }
+
+    pub fn keys(&self) -> usize {
+        self.dbs.iter().map(Table::len).sum()
+    }
+
+    /// Sorts keys by the shards that own their slots.
+    pub fn distribute(all: Vec<Loaded>, slots: &SlotTable) -> Vec<Loaded> {
+        let Some(first) = all.first() else { return Vec::new() };
+        let hasher = first.dbs[0].hasher().clone();
+        let empty = |_| Loaded::empty(first.dbs.len(), &hasher);
+        let mut owners: Vec<Loaded> = (0..slots.shards()).map(empty).collect();
+        for loaded in all {
+            for (db, mut table) in loaded.dbs.into_iter().enumerate() {
+                let mut move_one = |entry: Entry| {
+                    let owner = slots.owner_of(entry.key());
+                    let hash = hash_of(&hasher, entry.key());
+                    owners[owner].dbs[db].insert(hash, entry);
+                };
+                while !table.drain_step(STEP, &mut move_one) {}
+            }
+        }
+        owners
+    }
+}
+
+impl Keyspace {
+    /// Ends a keyspace that was filled for others.
+    pub fn into_loaded(self) -> Loaded {
+        Loaded { dbs: self.dbs }
+    }
+
+    /// Takes in keys in place of those that are here. Both hash alike.
+    pub fn adopt(&mut self, loaded: Loaded) {
+        let databases = self.dbs.len();
+        let old = std::mem::replace(&mut self.dbs, loaded.dbs);
+        old.into_iter().for_each(|table| self.graveyard.bury_table(table));
+        debug_assert_eq!(self.dbs.len(), databases);
+        (0..databases).for_each(|db| self.publish(db));
+    }
+
+    /// Begins with keys that were loaded elsewhere, to have more done to them.
+    pub fn with_loaded(mut self, loaded: Loaded) -> Keyspace {
+        self.adopt(loaded);
+        self
+    }
+}
