@@ -180,8 +180,10 @@ impl Keyspace {
             }
             expired
         };
-        let Keyspace { dbs, watches, tracking, graveyard, channels, notifies, hasher, .. } = self;
-        let mut taken = |entry: crate::data::Entry| {
+        let Keyspace {
+            dbs, watches, tracking, graveyard, channels, notifies, hasher, saving, ..
+        } = self;
+        let mut taken = |mut entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
                 watches.touch(db, entry.key());
@@ -191,6 +193,9 @@ impl Keyspace {
             }
             if let Some(tracking) = tracking {
                 tracking.touch(hash_of(hasher, entry.key()), entry.key(), ClientRef::NOBODY);
+            }
+            if let Some(saving) = saving {
+                saving.give_up(db, &mut entry);
             }
             graveyard.bury(entry);
         };

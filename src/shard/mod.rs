@@ -13,6 +13,7 @@ mod intents;
 mod keyspace;
 mod lend;
 mod slot;
+mod snapshot;
 mod tracking;
 mod waited;
 mod watch;
@@ -27,6 +28,7 @@ pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Everything, Parcel};
 pub use slot::{SLOTS, SlotTable, slot_of};
+pub use snapshot::SnapshotStats;
 pub use tracking::{Changed, Stale, Tracking};
 pub use waited::Waited;
 
