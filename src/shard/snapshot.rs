@@ -171,3 +171,20 @@ impl Keys<'_> {
         }
     }
 }
+
+#[cfg(test)]
+impl Keyspace {
+    /// Has the running snapshot work in smaller pieces: of so many buckets, of so many bytes, longer
+    /// strings not compressed, and values with more elements kept when they go.
+    pub(crate) fn snapshot_sizes(&mut self, [buckets, bytes, text, elements]: [usize; 4]) {
+        if let Some(saving) = &mut self.saving {
+            saving.sizes = saving::Sizes { buckets, bytes, text, elements };
+        }
+    }
+
+    /// Whether all entries have the bit that they have without a snapshot.
+    pub(crate) fn snapshot_bits_are_even(&self) -> bool {
+        let mut entries = self.dbs.iter().flat_map(Table::iter);
+        entries.all(|entry| entry.snapshot_bit() == self.parity)
+    }
+}
