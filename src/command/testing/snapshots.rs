@@ -116,9 +116,10 @@ struct World {
     now: i64,
     /// For each shard what its running snapshot must come to, and what it has written.
     running: Vec<Option<(Image, Vec<u8>)>>,
-    /// Snapshots that were compared, and entries in them.
-    ended: usize,
-    compared: usize,
+    /// One of so many chances to go on with a snapshot is taken.
+    slowness: u32,
+    /// Snapshots that were compared, entries in them, and those that were saved before a change.
+    figures: [u64; 3],
 }
 
 fn settings(random: &mut fastrand::Rng) -> Settings {
@@ -150,7 +151,7 @@ impl World {
     fn new(seed: u64) -> World {
         let mut random = fastrand::Rng::with_seed(seed);
         let registry = Registry::new(&[]).unwrap();
-        let settings = settings(&mut random);
+        let (settings, slowness) = (settings(&mut random), random.u32(1..20));
         let stats = || Arc::new(ShardStats::new(registry.len(), DBS));
         let shard = |index| Shard::new(index, seed + index as u64, settings, stats());
         let shards: Vec<Shard> = (0..SHARDS).map(shard).collect();
@@ -160,8 +161,8 @@ impl World {
             random,
             now: 1_700_000_000_000,
             running: vec![None; SHARDS],
-            ended: 0,
-            compared: 0,
+            slowness,
+            figures: [0; 3],
         }
     }
 
@@ -246,6 +247,7 @@ impl World {
             1 => {
                 self.shards[shard].keyspace.free_step(7);
             }
+            _ if self.random.u32(..self.slowness) > 0 => {}
             _ => {
                 self.shards[shard].keyspace.snapshot_step(&mut time_is_up);
                 self.take_output(shard);
@@ -281,8 +283,8 @@ impl World {
         let (parsed, version) = self.parse(&written);
         assert_eq!(stats.version, version);
         assert_images_equal(&parsed, &image);
-        self.ended += 1;
-        self.compared += image.len();
+        let figures = [1, stats.saved, stats.copied];
+        self.figures = std::array::from_fn(|n| self.figures[n] + figures[n]);
     }
 
     fn image(&mut self, shard: usize) -> Image {
@@ -533,18 +535,18 @@ fn a_snapshot_has_what_was_there_at_its_cut() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let first: u64 = number("CORELANE_SEED", 0);
     let runs = RUNS * number("CORELANE_CASES", 1);
-    let (mut ended, mut compared) = (0, 0);
+    let mut figures = [0; 3];
     for seed in first..first + runs {
         let run = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..STEPS).for_each(|_| world.step());
             (0..SHARDS).for_each(|shard| world.end(shard));
-            (world.ended, world.compared)
+            world.figures
         });
-        let (snapshots, entries) = run.unwrap_or_else(|_| panic!("CORELANE_SEED={seed}"));
-        ended += snapshots;
-        compared += entries;
+        let more = run.unwrap_or_else(|_| panic!("CORELANE_SEED={seed}"));
+        figures = std::array::from_fn(|n| figures[n] + more[n]);
     }
-    assert!(ended as u64 > runs && compared > 10 * ended, "{ended} snapshots, {compared} entries");
-    println!("{runs} runs, {ended} snapshots, {compared} entries");
+    let [snapshots, entries, copied] = figures;
+    println!("{runs} runs, {snapshots} snapshots, {entries} entries, {copied} before a change");
+    assert!(snapshots > runs && entries > 10 * snapshots && copied > entries / 10);
 }
