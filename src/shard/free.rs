@@ -9,6 +9,8 @@
 //! A table's entries are freed one by one, and those among them that have many elements go to the
 //! objects first. Whoever has a shard calls [`Keyspace::free_piece`] while there is something left.
 //!
+//! What the running snapshot does not have yet goes by way of it (`throw_away`), see `snapshot`.
+//!
 //! Absent: threads that free. Freeing belongs to the shard whose memory it is, in pieces that no
 //! client notices; and the more there is, the longer the pieces, so that it does not pile up.
 

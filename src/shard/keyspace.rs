@@ -7,8 +7,9 @@
 //!
 //! Invariants: an entry is marked in its table exactly while it has an expiry, and marked in part
 //! while only parts of its value may have one; `stats.per_db` has the lengths of the tables at the
-//! end of every command. An entry is expired from the first millisecond *after* its time on, and
-//! then no command sees it.
+//! end of every command; the snapshot bit of what comes in is `parity`, and nothing changes or goes
+//! before `saving` was asked (`snapshot`). An entry is expired from the first millisecond *after*
+//! its time on, and then no command sees it.
 
 use super::access::Access;
 use super::channels::Channels;

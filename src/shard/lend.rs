@@ -7,6 +7,8 @@
 //!
 //! Who has read a key, to be told when it changes, travels with it (see `tracking`).
 //!
+//! The running snapshot has a key before it leaves; when all keys leave, it goes with them.
+//!
 //! Lending is no change, so those who watch a key must not see it. What happens to the key at the
 //! borrower they must see: there a tracker watches in their place, and the parcel brings back what it saw.
 

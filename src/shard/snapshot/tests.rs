@@ -263,19 +263,39 @@ fn uses_are_written_if_they_are_wanted() {
     assert_eq!(rest(&mut shard), b"\xfe\x00\xf9\x05\x00\x01k\xc0\x01");
 }
 
+fn insert_hash(shard: &mut Shard, key: &[u8], times: [i64; 2]) {
+    let limits = hash::Limits { fields: 8, string: 8 };
+    let mut value = hash::Hash::new();
+    for (field, at) in [b"f", b"g"].iter().zip(times) {
+        let text = hash::FieldValue::Bytes(b"v");
+        value.set(*field, text, hash::Lifetime::Until(at), limits, 0);
+    }
+    let value = Box::new(Object::Hash(value));
+    shard.keyspace.keys(0, 0, true).insert(Entry::object(key, value, None));
+}
+
+#[test]
+fn fields_are_saved_before_they_expire() {
+    let purge = |s: &mut Shard| assert!(!s.expire_cycle(600, &mut || false));
+    let watch = |s: &mut Shard| s.keyspace.keys(0, 600, true).watch(1, b"k");
+    let mut written = Vec::new();
+    let ways: [&dyn Fn(&mut Shard); 3] = [&|_| (), &purge, &watch];
+    for way in ways {
+        let mut shard = shard();
+        insert_hash(&mut shard, b"k", [550, 900]);
+        assert!(shard.keyspace.begin_snapshot(CUT, false));
+        way(&mut shard);
+        written.push(rest(&mut shard));
+    }
+    assert_eq!(written[0].len(), 2 + 4 + 2 * (4 + 8));
+    assert!(written.iter().all(|bytes| *bytes == written[0]));
+}
+
 #[test]
 fn fields_that_had_expired_are_left_out() {
     let mut shard = shard();
-    let limits = hash::Limits { fields: 8, string: 8 };
-    for (key, times) in [(b"a", [400, 900]), (b"b", [400, 300])] {
-        let mut value = hash::Hash::new();
-        for (field, at) in [b"f", b"g"].iter().zip(times) {
-            let text = hash::FieldValue::Bytes(b"v");
-            value.set(*field, text, hash::Lifetime::Until(at), limits, 0);
-        }
-        let value = Box::new(Object::Hash(value));
-        shard.keyspace.keys(0, 0, true).insert(Entry::object(key, value, None));
-    }
+    insert_hash(&mut shard, b"a", [400, 900]);
+    insert_hash(&mut shard, b"b", [400, 300]);
     assert!(shard.keyspace.begin_snapshot(CUT, false));
     while shard.keyspace.snapshot_step(&mut || false) {}
     let written = output(&mut shard.keyspace);
