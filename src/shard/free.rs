@@ -137,6 +137,7 @@ impl Keyspace {
     }
 
     /// Frees an entry that was in a database until now, when the running snapshot has it.
+    #[inline]
     pub(super) fn throw_away(&mut self, db: usize, mut entry: Entry) {
         if let Some(saving) = &mut self.saving {
             saving.give_up(db, &mut entry);
@@ -183,6 +184,7 @@ impl Keys<'_> {
     }
 
     /// As [`Keys::take`], but the running snapshot may not have it yet.
+    #[inline]
     pub(super) fn pull(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.pull_any(key)?;
         if entry.is_expired(self.now) {
