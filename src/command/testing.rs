@@ -1,5 +1,7 @@
 //! A shard or a client, and a registry, for the unit tests of command families.
 
+mod snapshots;
+
 use super::{Caller, Control, Env, Registry, Run, SessionCx, execute, execute_session};
 use crate::config::{self, Config, EventClasses, Invocation};
 use crate::metrics::ShardStats;

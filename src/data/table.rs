@@ -152,6 +152,25 @@ impl<E, S> Table<E, S> {
         self.visit(position, true, each)
     }
 
+    /// As [`Self::scan`], for changes that leave keys and marks as they are. Asks for the elements of
+    /// the next bucket.
+    pub fn scan_mut(&mut self, position: u64, each: &mut dyn FnMut(&mut E)) -> u64
+    where
+        E: Keyed,
+    {
+        if self.len == 0 {
+            return 0;
+        }
+        let (index, next) = self.interval(position);
+        let following = self.buckets.head(self.buckets.interval(next).0);
+        // SAFETY: two live heads, maybe the same, one after the other, the second exclusively ours.
+        unsafe {
+            bucket::visit(following, false, &mut |element: &E| prefetch(element.address()));
+            bucket::visit_mut(self.buckets.head(index), each);
+        }
+        next
+    }
+
     fn visit<'a>(&'a self, position: u64, marked_only: bool, each: &mut dyn FnMut(&'a E)) -> u64 {
         if self.len == 0 {
             return 0;

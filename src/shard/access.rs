@@ -65,6 +65,14 @@ impl Access {
         (field & 0xff).saturating_sub(periods)
     }
 
+    /// Seconds between the last use and `time`, 0 if it was used after that, but not more than a
+    /// day after; nothing meaningful under LFU.
+    pub fn idle_seconds_before(field: u32, time: i64) -> u32 {
+        const DAY: u32 = 24 * 60 * 60;
+        let idle = Access::idle_seconds(field, time);
+        if idle > CLOCK_BITS - DAY { 0 } else { idle }
+    }
+
     /// Seconds since the last use; nothing meaningful under LFU.
     pub fn idle_seconds(field: u32, now: i64) -> u32 {
         seconds(now).wrapping_sub(field) & CLOCK_BITS
@@ -100,6 +108,8 @@ mod tests {
     fn the_clock_wraps_without_a_jump() {
         let now = 0x0100_0005 * 1000;
         assert_eq!(Access::idle_seconds(Access::Lru.fresh(now - 9000), now), 9);
+        assert_eq!(Access::idle_seconds_before(Access::Lru.fresh(now - 9000), now), 9);
+        assert_eq!(Access::idle_seconds_before(Access::Lru.fresh(now + 9000), now), 0);
         assert_eq!(LFU.frequency(LFU.fresh(0xffff * MINUTE), 0x1_0002 * MINUTE), 2);
     }
 

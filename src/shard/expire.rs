@@ -189,9 +189,10 @@ impl Keyspace {
             notifies,
             hasher,
             recorder,
+            saving,
             ..
         } = self;
-        let mut taken = |entry: crate::data::Entry| {
+        let mut taken = |mut entry: crate::data::Entry| {
             expired += 1;
             if let Some(watches) = watches {
                 watches.touch(db, entry.key());
@@ -204,6 +205,9 @@ impl Keyspace {
             }
             if let Some(tracking) = tracking {
                 tracking.touch(hash_of(hasher, entry.key()), entry.key(), ClientRef::NOBODY);
+            }
+            if let Some(saving) = saving {
+                saving.give_up(db, &mut entry);
             }
             graveyard.bury(entry);
         };

@@ -9,9 +9,12 @@
 //! A table's entries are freed one by one, and those among them that have many elements go to the
 //! objects first. Whoever has a shard calls [`Keyspace::free_piece`] while there is something left.
 //!
+//! What the running snapshot does not have yet goes by way of it (`throw_away`), see `snapshot`.
+//!
 //! Absent: threads that free. Freeing belongs to the shard whose memory it is, in pieces that no
 //! client notices; and the more there is, the longer the pieces, so that it does not pile up.
 
+use super::events::raise_expired;
 use super::keyspace::{Keys, Keyspace, Table};
 use crate::clock;
 use crate::data::{Entry, Object};
@@ -133,6 +136,26 @@ impl Keyspace {
         self.graveyard.free_step(max)
     }
 
+    /// Frees an entry that was in a database until now, when the running snapshot has it.
+    #[inline]
+    pub(super) fn throw_away(&mut self, db: usize, mut entry: Entry) {
+        if let Some(saving) = &mut self.saving {
+            saving.give_up(db, &mut entry);
+        }
+        self.graveyard.bury(entry);
+    }
+
+    /// As [`Keyspace::throw_away`], the table that a database had.
+    pub(super) fn throw_away_table(&mut self, db: usize, table: Table) {
+        let buried = match &mut self.saving {
+            Some(saving) => saving.flush(db, table),
+            None => Some(table),
+        };
+        if let Some(table) = buried {
+            self.graveyard.bury_table(table);
+        }
+    }
+
     /// As [`Keyspace::free_step`], as many as fit in between commands.
     pub fn free_piece(&mut self) -> bool {
         if self.graveyard.is_empty() {
@@ -151,13 +174,52 @@ impl Keys<'_> {
         self.space.free_step(max)
     }
 
+    /// Takes a key out with all it has; [`Keys::remove`] is for those who do not want it.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let mut entry = self.pull(key)?;
+        if let Some(saving) = &mut self.space.saving {
+            saving.save(self.db, &mut entry);
+        }
+        Some(entry)
+    }
+
+    /// As [`Keys::take`], but the running snapshot may not have it yet.
+    #[inline]
+    pub(super) fn pull(&mut self, key: &[u8]) -> Option<Entry> {
+        let entry = self.pull_any(key)?;
+        if entry.is_expired(self.now) {
+            self.touch_expired(key);
+            let hash = self.hash(key);
+            self.space.stats.expired_keys.add(1);
+            if self.space.notifies {
+                raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
+            }
+            if self.space.recorder.is_on() {
+                self.space.recorder.expired(self.db, key);
+            }
+            self.space.throw_away(self.db, entry);
+            return None;
+        }
+        self.touch_watched(key);
+        self.ready(key);
+        Some(entry)
+    }
+
+    /// Takes an entry out of its table, also one whose time is over, whether the running snapshot
+    /// has it or not.
+    #[inline]
+    pub(super) fn pull_any(&mut self, key: &[u8]) -> Option<Entry> {
+        let hash = self.hash(key);
+        let entry = self.space.dbs[self.db].remove(hash, key)?;
+        self.space.publish(self.db);
+        Some(entry)
+    }
+
     /// As [`Keys::remove`], also of a key whose time is over: for those who do not look at what they
     /// replace.
     pub fn clear(&mut self, key: &[u8]) -> bool {
-        let hash = self.hash(key);
-        let Some(entry) = self.space.dbs[self.db].remove(hash, key) else { return false };
-        self.space.publish(self.db);
-        self.space.graveyard.bury(entry);
+        let Some(entry) = self.pull_any(key) else { return false };
+        self.space.throw_away(self.db, entry);
         self.touch_watched(key);
         self.ready(key);
         true
@@ -165,8 +227,8 @@ impl Keys<'_> {
 
     /// Removes a key; whether there was one.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        let Some(entry) = self.take(key) else { return false };
-        self.space.graveyard.bury(entry);
+        let Some(entry) = self.pull(key) else { return false };
+        self.space.throw_away(self.db, entry);
         true
     }
 }

@@ -7,14 +7,16 @@
 //!
 //! Invariants: an entry is marked in its table exactly while it has an expiry, and marked in part
 //! while only parts of its value may have one; `stats.per_db` has the lengths of the tables at the
-//! end of every command. An entry is expired from the first millisecond *after* its time on, and
-//! then no command sees it.
+//! end of every command; the snapshot bit of what comes in is `parity`, and nothing changes or goes
+//! before `saving` was asked (`snapshot`). An entry is expired from the first millisecond *after*
+//! its time on, and then no command sees it.
 
 use super::access::Access;
 use super::channels::Channels;
 use super::events::{Event, raise_expired};
 use super::free::Graveyard;
 use super::record::Recorder;
+use super::snapshot::{Holding, Saving};
 use super::tracking::Tracking;
 use super::waited::Waited;
 use super::watch::Watches;
@@ -85,6 +87,13 @@ pub struct Keyspace {
     /// Whether any keyspace event is wanted.
     pub(super) notifies: bool,
     pub recorder: Recorder,
+    /// The snapshot bit of entries that come in.
+    pub(super) parity: bool,
+    /// Nothing while no snapshot runs.
+    pub(super) saving: Option<Box<Saving>>,
+    pub(super) holding: Holding,
+    /// A snapshot is to be given up when the tables are back.
+    pub(super) aborts: bool,
 }
 
 impl Keyspace {
@@ -109,6 +118,10 @@ impl Keyspace {
             channels: Channels::default(),
             notifies: false,
             recorder: Recorder::default(),
+            parity: false,
+            saving: None,
+            holding: Holding::Own,
+            aborts: false,
         }
     }
 
@@ -148,7 +161,9 @@ impl Keyspace {
 
     /// Bytes of the tables of all databases, without their entries.
     pub fn table_memory(&self) -> usize {
-        self.dbs.iter().map(Table::memory).sum::<usize>() + self.graveyard.table_memory()
+        let flushed = self.saving.as_ref().map_or(0, |saving| saving.table_memory());
+        let own = self.dbs.iter().map(Table::memory).sum::<usize>();
+        own + flushed + self.graveyard.table_memory()
     }
 
     /// Much has changed in a database: whoever waits there is to look.
@@ -170,7 +185,7 @@ pub struct Keys<'a> {
     pub(super) space: &'a mut Keyspace,
     memo: Memo,
     pub(super) db: usize,
-    now: i64,
+    pub(super) now: i64,
     /// Whether reading a key counts as using it (`CLIENT NO-TOUCH`).
     touch: bool,
     /// A watched key may have been in hand, to be changed in place.
@@ -190,7 +205,7 @@ struct Lookup {
 
 /// How an entry gets into its table.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Coming {
+pub(super) enum Coming {
     New,
     /// It was lent, and has been there all the time.
     Back,
@@ -298,6 +313,7 @@ impl Keys<'_> {
     #[inline]
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         self.look(key);
+        self.save_first(key);
         let lookup = Lookup { touch: self.touch, count: false, tell: false };
         self.live(key, lookup)
     }
@@ -305,12 +321,14 @@ impl Keys<'_> {
     /// As [`Keys::get_mut`], for a command that changes in place what those who watch the key do not
     /// take for a change: the groups of a stream.
     pub fn get_mut_unwatched(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.save_first(key);
         self.live(key, Lookup { touch: self.touch, count: false, tell: false })
     }
 
     /// As [`Keys::get_mut_unwatched`], for a command that also reads.
     #[inline]
     pub fn read_mut_unwatched(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.save_first(key);
         self.live(key, Lookup { touch: self.touch, count: true, tell: true })
     }
 
@@ -322,6 +340,7 @@ impl Keys<'_> {
             self.insert(Entry::string(key, b"", None));
         }
         self.look(key);
+        self.save_first(key);
         let lookup = Lookup { touch: self.touch && !made, count: false, tell: false };
         (self.live(key, lookup).expect("it was found or made just now"), made)
     }
@@ -340,8 +359,9 @@ impl Keys<'_> {
         self.touch_watched(key);
         self.ready(key);
         let (hash, now, used_at) = (self.hash(key), self.now, self.used_at());
-        let Keyspace { dbs, access, random, graveyard, channels, notifies, recorder, .. } =
-            &mut *self.space;
+        let Keyspace {
+            dbs, access, random, graveyard, channels, notifies, recorder, saving, ..
+        } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
             let expire_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let mut entry = Entry::string(key, value, expire_at);
@@ -362,6 +382,9 @@ impl Keys<'_> {
         }
         if expired && recorder.is_on() {
             recorder.expired(self.db, key);
+        }
+        if let Some(saving) = saving {
+            saving.give_up(self.db, &mut entry);
         }
         graveyard.bury_value(&mut entry);
         entry.assign(value, new);
@@ -402,27 +425,6 @@ impl Keys<'_> {
         self.put(entry, Coming::New);
     }
 
-    /// Takes a key out with all it has; [`Keys::remove`] is for those who do not want it.
-    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let entry = self.lend(key)?;
-        if entry.is_expired(self.now) {
-            self.touch_expired(key);
-            let hash = self.hash(key);
-            self.space.stats.expired_keys.add(1);
-            if self.space.notifies {
-                raise_expired(&mut self.space.channels, (self.db, hash), &entry, self.now);
-            }
-            if self.space.recorder.is_on() {
-                self.space.recorder.expired(self.db, key);
-            }
-            self.space.graveyard.bury(entry);
-            return None;
-        }
-        self.touch_watched(key);
-        self.ready(key);
-        Some(entry)
-    }
-
     /// Says that something may have come, or gone, that clients wait for at `key`: what puts a
     /// whole value in says so by itself.
     #[inline]
@@ -432,22 +434,9 @@ impl Keys<'_> {
         }
     }
 
-    /// Takes an entry out that will come back by [`Keys::take_back`], also one whose time is over:
-    /// nobody takes it for a change.
-    pub fn lend(&mut self, key: &[u8]) -> Option<Entry> {
-        let hash = self.hash(key);
-        let entry = self.space.dbs[self.db].remove(hash, key)?;
-        self.space.publish(self.db);
-        Some(entry)
-    }
-
-    /// Puts an entry back that was lent.
-    pub fn take_back(&mut self, entry: Entry) {
-        self.put(entry, Coming::Back);
-    }
-
     /// Sets or takes away the time to live; `false` when there is no such key.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
+        self.save_first(key);
         let Some(mut entry) = self.find(key, Lookup { touch: false, count: false, tell: false })
         else {
             return false;
@@ -469,6 +458,7 @@ impl Keys<'_> {
 
     /// Takes out parts of a value that have expired, up to `max`; whether some are left.
     pub(super) fn purge_parts(&mut self, key: &[u8], max: usize) -> bool {
+        self.save_first(key);
         let now = self.now;
         let Some(mut entry) = self.find(key, Lookup { touch: false, count: false, tell: false })
         else {
@@ -537,7 +527,7 @@ impl Keys<'_> {
         let fresh = Table::with_hasher(self.space.hasher.clone());
         let old = std::mem::replace(&mut self.space.dbs[db], fresh);
         let keys = old.len();
-        self.space.graveyard.bury_table(old);
+        self.space.throw_away_table(db, old);
         self.space.changed_all(db);
         self.space.publish(db);
         keys
@@ -553,6 +543,9 @@ impl Keys<'_> {
             self.touch_all();
         }
         self.space.dbs.swap(a, b);
+        if let Some(saving) = &mut self.space.saving {
+            saving.swap(a, b);
+        }
         self.space.changed_all(a);
         self.space.changed_all(b);
         self.space.publish(a);
@@ -597,11 +590,12 @@ impl Keys<'_> {
             channels,
             notifies,
             recorder,
+            saving,
             ..
         } = &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
         if let Some(entry) = found.take_if(|entry| entry.is_expired(now)) {
-            let gone = entry.remove();
+            let mut gone = entry.remove();
             stats.per_db[db].keys.sub(1);
             stats.per_db[db].expires.sub(u64::from(gone.expire_at().is_some()));
             if *notifies {
@@ -609,6 +603,9 @@ impl Keys<'_> {
             }
             if recorder.is_on() {
                 recorder.expired(db, key);
+            }
+            if let Some(saving) = saving {
+                saving.give_up(db, &mut gone);
             }
             graveyard.bury(gone);
             stats.expired_keys.add(1);
@@ -642,27 +639,34 @@ impl Keys<'_> {
         found
     }
 
-    fn put(&mut self, entry: Entry, coming: Coming) {
+    pub(super) fn put(&mut self, mut entry: Entry, coming: Coming) {
         self.ready(entry.key());
         let hash = self.hash(entry.key());
         // For the event, which comes when the entry is in its place.
         let key = (self.space.notifies && coming == Coming::New).then(|| entry.key().to_vec());
-        let mut new = true;
-        if let Some(mut old) = self.space.dbs[self.db].get_mut(hash, entry.key()) {
-            let old = std::mem::replace(&mut *old, entry);
-            new = old.is_expired(self.now);
-            if new {
-                self.space.stats.expired_keys.add(1);
-                if self.space.notifies {
-                    raise_expired(&mut self.space.channels, (self.db, hash), &old, self.now);
-                }
-                if self.space.recorder.is_on() {
-                    self.space.recorder.expired(self.db, old.key());
-                }
+        let old = match self.space.dbs[self.db].get_mut(hash, entry.key()) {
+            Some(mut place) => {
+                entry.set_snapshot_bit(self.space.parity);
+                Ok(std::mem::replace(&mut *place, entry))
             }
-            self.space.graveyard.bury(old);
-        } else {
-            self.add(hash, entry);
+            None => Err(entry),
+        };
+        let mut new = true;
+        match old {
+            Ok(old) => {
+                new = old.is_expired(self.now);
+                if new {
+                    self.space.stats.expired_keys.add(1);
+                    if self.space.notifies {
+                        raise_expired(&mut self.space.channels, (self.db, hash), &old, self.now);
+                    }
+                    if self.space.recorder.is_on() {
+                        self.space.recorder.expired(self.db, old.key());
+                    }
+                }
+                self.space.throw_away(self.db, old);
+            }
+            Err(entry) => self.add(hash, entry),
         }
         self.space.publish(self.db);
         if let Some(key) = key.filter(|_| new) {
@@ -672,7 +676,8 @@ impl Keys<'_> {
 
     /// Puts an entry in whose key is known to be absent; the longest of those insertions that
     /// make the table grow is recorded.
-    fn add(&mut self, hash: u64, entry: Entry) {
+    fn add(&mut self, hash: u64, mut entry: Entry) {
+        entry.set_snapshot_bit(self.space.parity);
         let table = &mut self.space.dbs[self.db];
         if !table.next_insert_splits() {
             return table.insert(hash, entry);

@@ -7,10 +7,13 @@
 //!
 //! Who has read a key, to be told when it changes, travels with it (see `tracking`).
 //!
+//! The running snapshot has a key before it leaves; when all keys leave, it goes with them.
+//!
 //! Lending is no change, so those who watch a key must not see it. What happens to the key at the
 //! borrower they must see: there a tracker watches in their place, and the parcel brings back what it saw.
 
-use super::keyspace::{Keyspace, Table};
+use super::keyspace::{Coming, Keys, Keyspace, Table};
+use super::snapshot::{Holding, Saving};
 use super::tracking::{ReadKeys, Readings};
 use super::watch::Watches;
 use super::{Channels, Shard};
@@ -69,6 +72,8 @@ pub(super) struct Tables {
     watches: Option<Box<Watches>>,
     read: ReadKeys,
     active_expire: bool,
+    parity: bool,
+    saving: Option<Box<Saving>>,
 }
 
 impl Parcel {
@@ -149,18 +154,26 @@ impl Keyspace {
             watches: None,
             read: ReadKeys::new(&self.hasher),
             active_expire: false,
+            parity: self.parity,
+            saving: None,
         };
         self.swap_parts(&mut tables);
+        self.holding = Holding::Nothing;
         tables
     }
 
     pub(super) fn exchange(&mut self, tables: &mut Tables) {
         self.swap_parts(tables);
+        self.holding = match self.holding {
+            Holding::Own => Holding::Foreign,
+            Holding::Foreign | Holding::Nothing => Holding::Own,
+        };
         (0..self.dbs.len()).for_each(|db| self.publish(db));
     }
 
     pub(super) fn accept_all(&mut self, mut tables: Tables) {
         self.exchange(&mut tables);
+        self.tables_are_back();
         (0..self.dbs.len()).for_each(|db| self.changed_all(db));
     }
 
@@ -170,5 +183,24 @@ impl Keyspace {
         std::mem::swap(&mut self.watches, &mut tables.watches);
         self.swap_read(&mut tables.read);
         std::mem::swap(&mut self.active_expire, &mut tables.active_expire);
+        std::mem::swap(&mut self.parity, &mut tables.parity);
+        std::mem::swap(&mut self.saving, &mut tables.saving);
+    }
+}
+
+impl Keys<'_> {
+    /// Takes an entry out that will come back by [`Keys::take_back`], also one whose time is over:
+    /// nobody takes it for a change.
+    pub fn lend(&mut self, key: &[u8]) -> Option<Entry> {
+        let mut entry = self.pull_any(key)?;
+        if let Some(saving) = &mut self.space.saving {
+            saving.save(self.db, &mut entry);
+        }
+        Some(entry)
+    }
+
+    /// Puts an entry back that was lent.
+    pub fn take_back(&mut self, entry: Entry) {
+        self.put(entry, Coming::Back);
     }
 }

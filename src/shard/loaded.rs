@@ -7,6 +7,8 @@ use crate::data::Entry;
 /// The databases of one shard.
 pub struct Loaded {
     dbs: Vec<Table>,
+    /// The snapshot bit of all entries.
+    parity: bool,
 }
 
 /// Entries that are moved between two looks at what else there is to do.
@@ -15,7 +17,10 @@ const STEP: usize = 1024;
 impl Loaded {
     /// No keys in so many databases, for shards that hash as this one does.
     fn empty(dbs: usize, hasher: &ahash::RandomState) -> Loaded {
-        Loaded { dbs: (0..dbs).map(|_| Table::with_hasher(hasher.clone())).collect() }
+        Loaded {
+            dbs: (0..dbs).map(|_| Table::with_hasher(hasher.clone())).collect(),
+            parity: false,
+        }
     }
 
     pub fn keys(&self) -> usize {
@@ -30,7 +35,8 @@ impl Loaded {
         let mut owners: Vec<Loaded> = (0..slots.shards()).map(empty).collect();
         for loaded in all {
             for (db, mut table) in loaded.dbs.into_iter().enumerate() {
-                let mut move_one = |entry: Entry| {
+                let mut move_one = |mut entry: Entry| {
+                    entry.set_snapshot_bit(false);
                     let owner = slots.owner_of(entry.key());
                     let hash = hash_of(&hasher, entry.key());
                     owners[owner].dbs[db].insert(hash, entry);
@@ -45,21 +51,18 @@ impl Loaded {
 impl Keyspace {
     /// Ends a keyspace that was filled for others.
     pub fn into_loaded(self) -> Loaded {
-        Loaded { dbs: self.dbs }
+        debug_assert!(self.saving.is_none(), "a snapshot still needs the tables");
+        Loaded { dbs: self.dbs, parity: self.parity }
     }
 
-    /// Takes in keys in place of those that are here. Both hash alike.
+    /// Takes in keys in place of those that are here. Both hash alike. No snapshot may run.
     pub fn adopt(&mut self, loaded: Loaded) {
         let databases = self.dbs.len();
+        debug_assert!(self.saving.is_none(), "a snapshot still needs the tables");
         let old = std::mem::replace(&mut self.dbs, loaded.dbs);
+        self.parity = loaded.parity;
         old.into_iter().for_each(|table| self.graveyard.bury_table(table));
         debug_assert_eq!(self.dbs.len(), databases);
         (0..databases).for_each(|db| self.publish(db));
-    }
-
-    /// Begins with keys that were loaded elsewhere, to have more done to them.
-    pub fn with_loaded(mut self, loaded: Loaded) -> Keyspace {
-        self.adopt(loaded);
-        self
     }
 }

@@ -15,6 +15,7 @@ mod lend;
 mod loaded;
 mod record;
 mod slot;
+mod snapshot;
 mod tracking;
 mod waited;
 mod watch;
@@ -31,6 +32,7 @@ pub use lend::{Everything, Parcel};
 pub use loaded::Loaded;
 pub use record::Recorder;
 pub use slot::{SLOTS, SlotTable, slot_of};
+pub use snapshot::SnapshotStats;
 pub use tracking::{Changed, Stale, Tracking};
 pub use waited::Waited;
 

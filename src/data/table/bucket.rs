@@ -477,6 +477,24 @@ pub(super) unsafe fn visit<'a, E: 'a>(
     }
 }
 
+/// As [`visit`] of all elements, for changes that leave their marks and their keys as they are.
+///
+/// # Safety
+/// `head` is sound.
+pub(super) unsafe fn visit_mut<E>(head: Link<E>, each: &mut dyn FnMut(&mut E)) {
+    let mut at = Some(head);
+    while let Some(bucket) = at {
+        // SAFETY: live: the head or reached by child pointers.
+        let control = unsafe { control_of(bucket) };
+        for slot in control.occupied() {
+            // SAFETY: the slot has a tag, and each element is shown once, alone.
+            each(unsafe { Place { bucket, slot }.element_mut() });
+        }
+        // SAFETY: live.
+        at = unsafe { next_of(bucket) };
+    }
+}
+
 /// Element number `n` of a chain; with `marked_only`, number `n` of the marked ones.
 ///
 /// # Safety

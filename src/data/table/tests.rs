@@ -345,6 +345,34 @@ fn any_position_is_a_valid_cursor() {
     }
 }
 
+#[test]
+fn a_walk_that_changes_shows_what_a_scan_shows() {
+    for bits in [u64::MAX, 0x0f00_0000_0000_000f] {
+        let mut table = table(bits);
+        assert_eq!(table.scan_mut(0, &mut |_| panic!("nothing is there")), 0);
+        (0..300).for_each(|number| table.insert(hash(&table, number), Item::new(number)));
+        let mut position = 0;
+        loop {
+            let mut shown = Vec::new();
+            let next = table.scan(position, &mut |item| shown.push(item.0.0));
+            let mut changed = Vec::new();
+            let same = table.scan_mut(position, &mut |item| {
+                changed.push(item.0.0);
+                item.0.0 += 1000;
+            });
+            assert_eq!((same, changed), (next, shown));
+            position = next;
+            if position == 0 {
+                break;
+            }
+        }
+        let mut numbers: Vec<u32> = table.iter().map(|item| item.0.0).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(1000..1300));
+        check(&table);
+    }
+}
+
 proptest! {
     #![proptest_config(cases(256))]
 
