@@ -82,6 +82,7 @@ pub mod data;
 pub mod error;
 pub mod metrics;
 pub mod net;
+pub mod persist;
 pub mod rdb;
 pub mod resp;
 pub mod route;
