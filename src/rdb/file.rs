@@ -421,7 +421,8 @@ impl<R: Read> Reader<R> {
             opcode::SLOT_IMPORT => {
                 self.string()?;
                 for _ in 0..self.input.number()? {
-                    (self.input.number()?, self.input.number()?);
+                    self.input.number()?;
+                    self.input.number()?;
                 }
                 Found::SlotImport
             }
