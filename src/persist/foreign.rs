@@ -16,6 +16,7 @@
 //!
 //! Absent: the time, which directory and files (the caller's), how entries get to other shards.
 
+mod script;
 mod shard_target;
 
 pub use shard_target::ShardTarget;

@@ -121,7 +121,7 @@ fn damage_stops_the_loading() {
         (&command("NOSUCH a"), "ERR unknown command 'NOSUCH', with args beginning with: 'a' "),
         (&command("SET a"), "ERR wrong number of arguments for 'set' command"),
         (&command("SELECT 16"), "select: ERR DB index is out of range"),
-        (&command("EVAL x 0"), "eval is no command that can be replayed"),
+        (&command("MONITOR"), "monitor is no command that can be replayed"),
         (&command("EXEC"), "at byte 27: EXEC comes without MULTI"),
     ] {
         let path = dir.file("appendonly.aof", format!("{good}{bad}{good}"));
@@ -136,6 +136,43 @@ fn damage_stops_the_loading() {
     assert_eq!(report.failed, 2);
     let text = "incr: ERR value is not an integer or out of range";
     assert_eq!(report.first_failure.as_deref(), Some(text));
+}
+
+#[test]
+fn scripts_and_relative_times_of_old_versions() {
+    let dir = Dir::new("scripts");
+    let body = "redis.call('SELECT',ARGV[1]);redis.call('SET',KEYS[1],redis.call('INCR','n'));\
+                redis.call('EXPIRE',KEYS[1],100)";
+    let sha = corelane::script::Sha::of(body.as_bytes()).hex();
+    let sha = std::str::from_utf8(&sha).unwrap();
+    let text = commands(&[
+        &format!("EVAL {body} 1 k 3"),
+        &format!("EVALSHA {sha} 1 l 3"),
+        "SETEX a 10 v",
+        "SET b v PX 5000",
+        "SET c v",
+        "PEXPIRE c 7000",
+        "SET d v PXAT 1800000000000",
+        "MULTI",
+        "EVAL return{redis.call('PTTL','d'),redis.call('EXISTS','d')} 0",
+        "EXEC",
+        "EVAL return(redis.error_reply('no')) 0",
+        "EVALSHA 0000000000000000000000000000000000000000 0",
+    ]);
+    let path = dir.file("appendonly.aof", text);
+    let (mut loaded, report) = load(&[&path], false);
+    let report = report.unwrap();
+    assert_eq!(report.failed, 2, "{report:?}");
+    let times = |db: u8, loaded: &mut Loaded| -> Vec<(String, Option<i64>)> {
+        let keys = loaded.keys().into_iter().filter(|key| key.db == usize::from(db));
+        let name = |name: Vec<u8>| String::from_utf8(name).unwrap();
+        keys.map(|key| (name(key.name), key.expire_at.map(|at| at - NOW))).collect()
+    };
+    let expected = [("a", 10_000), ("b", 5000), ("c", 7000), ("d", 100_000_000_000)];
+    let expected = expected.map(|(name, at)| (name.to_string(), Some(at)));
+    assert_eq!(times(0, &mut loaded), expected);
+    let expected = [("k", Some(100_000)), ("l", Some(100_000)), ("n", None)];
+    assert_eq!(times(3, &mut loaded), expected.map(|(name, at)| (name.to_string(), at)));
 }
 
 fn rdb(version: u16, keys: &[&str]) -> Vec<u8> {

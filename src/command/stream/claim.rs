@@ -128,8 +128,8 @@ impl Claim {
             at += claim.read_option(args, at, now)?;
         }
         // -1 stands for none given, and what cannot be is no error, since clients compute it. When commands
-        // are replayed, which happens before all times, what they say is right.
-        let is_replay = now < 0;
+        // are replayed, which happens at the epoch or before, what they say is right.
+        let is_replay = now <= 0;
         if claim.delivered_at < 0 || (claim.delivered_at > now && !is_replay) {
             claim.delivered_at = now;
         }

@@ -1,16 +1,18 @@
 //! A shard into which data are loaded.
 //!
-//! Commands run at a time before all others, so that nothing expires which was there when they ran first. What
-//! they record of the time is put right in the end: when keys were used, and when consumers of streams were
-//! heard of, is when they were loaded.
+//! Commands run at the epoch, a time before all others, so that nothing expires which was there when they ran first.
+//! What they record of the time is put right in the end, to when they were loaded: when keys were used, when
+//! consumers of streams were heard of, and when keys expire whose time was told as from now. Redis 7 writes
+//! no such times; Redis before has scripts that do.
 
+use super::script::{Scripts, database};
 use super::{Done, Kept, Target};
 use crate::command::{
     Caller, Command, Registry, Run, delete_library, execute, flush_libraries, load_library,
     load_limits, restore_libraries, restore_payload,
 };
 use crate::data::stream::Stream;
-use crate::data::{Entry, Object};
+use crate::data::{Entry, Object, ValueRef};
 use crate::error::CmdError;
 use crate::rdb::dump::seal;
 use crate::rdb::file::{Options, Stored, Value, opcode};
@@ -21,12 +23,14 @@ use crate::script::{RestorePolicy, Sha, Store};
 use crate::shard::{Access, Shard};
 
 /// When commands are replayed.
-const BEFORE_ALL_TIMES: i64 = i64::MIN;
+pub(super) const REPLAYED_AT: i64 = 0;
+/// No key of Redis expires before it came to be, in 2009. What does was told as from the time of the replay.
+const FIRST_TIME: i64 = 1_230_000_000_000;
 
 pub struct ShardTarget<'a> {
     registry: &'a Registry,
     shard: &'a mut Shard,
-    scripts: &'a Store,
+    scripts: Scripts<'a>,
     /// `rdbchecksum`
     checksum: bool,
     now: i64,
@@ -36,6 +40,8 @@ pub struct ShardTarget<'a> {
     reply: Vec<u8>,
     /// A command has changed consumers of streams.
     has_consumers: bool,
+    /// A command may have told when a key expires as from now.
+    has_relative_times: bool,
 }
 
 impl<'a> ShardTarget<'a> {
@@ -50,35 +56,35 @@ impl<'a> ShardTarget<'a> {
         let access = shard.settings.access;
         let fixed = Access::Fixed(access.fresh(now));
         (shard.settings.access, shard.keyspace.access) = (fixed, fixed);
-        let caller = Caller::nobody(Protocol::Resp2);
-        let (reply, has_consumers) = (Vec::new(), false);
         ShardTarget {
             registry,
             shard,
-            scripts,
+            scripts: Scripts { registry, store: scripts, interpreter: None },
             checksum,
             now,
             access,
-            caller,
-            reply,
-            has_consumers,
+            caller: Caller::nobody(Protocol::Resp2),
+            reply: Vec::new(),
+            has_consumers: false,
+            has_relative_times: false,
         }
     }
 
     /// Runs what is no command on keys; nothing if it is none of those that an AOF may have.
     fn apart(&mut self, command: &Command, args: &Args) -> Option<Result<(), CmdError>> {
+        let scripts = self.scripts.store;
         Some(match command.name {
-            "select" => self.select(args),
-            "function|load" => load_library(self.scripts, args).map(|_| ()),
-            "function|delete" => delete_library(self.scripts, args),
-            "function|flush" => flush_libraries(self.scripts),
-            "function|restore" => restore_libraries(self.scripts, args),
+            "select" => database(args.at(1), self.shard).map(|db| self.caller.db = db),
+            "function|load" => load_library(scripts, args).map(|_| ()),
+            "function|delete" => delete_library(scripts, args),
+            "function|flush" => flush_libraries(scripts),
+            "function|restore" => restore_libraries(scripts, args),
             "script|load" => {
-                self.scripts.keep(Sha::of(args.at(2)), args.at(2), true);
+                scripts.keep(Sha::of(args.at(2)), args.at(2), true);
                 Ok(())
             }
             "script|flush" => {
-                self.scripts.flush();
+                scripts.flush();
                 Ok(())
             }
             "ping" | "echo" => Ok(()),
@@ -86,37 +92,63 @@ impl<'a> ShardTarget<'a> {
         })
     }
 
-    fn select(&mut self, args: &Args) -> Result<(), CmdError> {
-        let number = std::str::from_utf8(args.at(1)).ok().and_then(|text| text.parse().ok());
-        let count = self.shard.stats.per_db.len();
-        let known = number.filter(|db: &u8| usize::from(*db) < count);
-        self.caller.db = known.ok_or(CmdError::DB_INDEX)?;
-        Ok(())
+    /// What the reply says.
+    fn outcome(&self, command: &Command) -> Done {
+        if self.reply.first() != Some(&b'-') {
+            return Done::Well;
+        }
+        let text = String::from_utf8_lossy(&self.reply[1..]).trim_end().to_string();
+        Done::Failed(format!("{}: {text}", command.name))
+    }
+
+    /// Keys of a database of which something is to be put right.
+    fn keys_with(&mut self, db: usize, is_meant: fn(&Entry) -> bool) -> Vec<Box<[u8]>> {
+        let keys = self.shard.keyspace.keys(db, REPLAYED_AT, false);
+        let (mut found, mut position): (Vec<Box<[u8]>>, _) = (Vec::new(), 0);
+        loop {
+            position = keys.scan(position, &mut |entry| {
+                if is_meant(entry) {
+                    found.push(entry.key().into());
+                }
+            });
+            if position == 0 {
+                return found;
+            }
+        }
     }
 
     /// Consumers of streams that have changed are as if that had happened now.
-    fn settle_consumers(&mut self) {
-        for db in 0..self.shard.stats.per_db.len() {
-            let mut keys = self.shard.keyspace.keys(db, BEFORE_ALL_TIMES, false);
-            let mut position = 0;
-            loop {
-                let mut streams: Vec<Box<[u8]>> = Vec::new();
-                position = keys.scan(position, &mut |entry| {
-                    if let crate::data::ValueRef::Object(Object::Stream(_)) = entry.value() {
-                        streams.push(entry.key().into());
-                    }
-                });
-                for key in &streams {
-                    let entry = keys.get_mut_unwatched(key);
-                    if let Some(Object::Stream(stream)) = entry.and_then(Entry::object_mut) {
-                        settle(stream, self.now);
-                    }
-                }
-                if position == 0 {
-                    break;
-                }
+    fn settle_consumers(&mut self, db: usize) {
+        let streams = |entry: &Entry| matches!(entry.value(), ValueRef::Object(Object::Stream(_)));
+        for key in self.keys_with(db, streams) {
+            let mut keys = self.shard.keyspace.keys(db, REPLAYED_AT, false);
+            let entry = keys.get_mut_unwatched(&key);
+            if let Some(Object::Stream(stream)) = entry.and_then(Entry::object_mut) {
+                settle(stream, self.now);
             }
         }
+    }
+
+    /// Keys that were told how long they live do so from now on.
+    fn settle_times(&mut self, db: usize) {
+        let is_early = |entry: &Entry| {
+            entry.expire_at().is_some_and(|at| (REPLAYED_AT..FIRST_TIME).contains(&at))
+        };
+        for key in self.keys_with(db, is_early) {
+            let mut keys = self.shard.keyspace.keys(db, REPLAYED_AT, false);
+            if let Some(at) = keys.find_any(&key).and_then(Entry::expire_at) {
+                keys.set_expire(&key, Some(at - REPLAYED_AT + self.now));
+            }
+        }
+    }
+}
+
+/// Whether a command may say when a key expires as from now.
+fn tells_relative_time(name: &str, args: &Args) -> bool {
+    match name {
+        "expire" | "pexpire" | "setex" | "psetex" | "restore" => true,
+        "set" | "getex" => (2..args.len()).any(|at| args.is(at, "ex") || args.is(at, "px")),
+        _ => false,
     }
 }
 
@@ -127,10 +159,10 @@ fn settle(stream: &mut Stream, now: i64) {
         let consumers: Vec<Box<[u8]>> = group.consumers().map(|c| c.name().into()).collect();
         for id in consumers.iter().filter_map(|name| group.find(name)).collect::<Vec<_>>() {
             let consumer = group.consumer_mut(id);
-            if consumer.seen_at == BEFORE_ALL_TIMES {
+            if consumer.seen_at == REPLAYED_AT {
                 consumer.seen_at = now;
             }
-            if consumer.active_at == Some(BEFORE_ALL_TIMES) {
+            if consumer.active_at == Some(REPLAYED_AT) {
                 consumer.active_at = Some(now);
             }
         }
@@ -142,7 +174,7 @@ impl Target for ShardTarget<'_> {
         let keys = self.shard.keyspace.keys(0, self.now, false);
         Options {
             checksum: self.checksum,
-            now: if is_base { BEFORE_ALL_TIMES } else { self.now },
+            now: if is_base { REPLAYED_AT } else { self.now },
             string_max: usize::MAX,
             limits: load_limits(&self.shard.settings, keys.hasher()),
         }
@@ -169,7 +201,7 @@ impl Target for ShardTarget<'_> {
         let idle = idle.and_then(|idle| access.idle_for(idle.min(i64::MAX as u64) as i64, now));
         let counted = || access.counted(frequency?, now);
         entry.set_access(idle.or_else(counted).unwrap_or_else(|| access.fresh(now)));
-        let mut keys = self.shard.keyspace.keys(db, BEFORE_ALL_TIMES, false);
+        let mut keys = self.shard.keyspace.keys(db, REPLAYED_AT, false);
         let before = keys.len();
         // It keeps its history, and nobody is there to be told of it.
         keys.take_back(entry);
@@ -184,7 +216,7 @@ impl Target for ShardTarget<'_> {
         payload.put_byte(opcode::FUNCTION);
         payload.put_string(code);
         let payload = seal(payload.bytes, rdb::VERSION);
-        restore_payload(self.scripts, &payload, RestorePolicy::Append)
+        restore_payload(self.scripts.store, &payload, RestorePolicy::Append)
             .map_err(|error| format!("a library of functions: {error}"))
     }
 
@@ -196,6 +228,17 @@ impl Target for ShardTarget<'_> {
         let command = registry.command(id);
         if !command.accepts(args.len()) {
             return Err(CmdError::wrong_arity(command.name).to_string());
+        }
+        self.reply.clear();
+        if let Run::Script(call) = command.run {
+            self.has_relative_times = true;
+            self.has_consumers = true;
+            let ShardTarget { scripts, shard, caller, reply, .. } = self;
+            let done = scripts.run(call.named_by, &args, shard, *caller, reply);
+            return Ok(match done {
+                Ok(()) => self.outcome(command),
+                Err(error) => Done::Failed(format!("{}: {error}", command.name)),
+            });
         }
         let Run::Shard(handler) = command.run else {
             return match self.apart(command, &args) {
@@ -212,19 +255,20 @@ impl Target for ShardTarget<'_> {
             command.name,
             "xclaim" | "xautoclaim" | "xreadgroup" | "xgroup|createconsumer"
         );
-        self.reply.clear();
+        self.has_relative_times |= tells_relative_time(command.name, &args);
         let (caller, call) = (self.caller, (id, handler));
-        execute(registry, self.shard, call, args, caller, BEFORE_ALL_TIMES, &mut self.reply);
-        if self.reply.first() != Some(&b'-') {
-            return Ok(Done::Well);
-        }
-        let text = String::from_utf8_lossy(&self.reply[1..]).trim_end().to_string();
-        Ok(Done::Failed(format!("{}: {text}", command.name)))
+        execute(registry, self.shard, call, args, caller, REPLAYED_AT, &mut self.reply);
+        Ok(self.outcome(command))
     }
 
     fn end(&mut self) {
-        if self.has_consumers {
-            self.settle_consumers();
+        for db in 0..self.shard.stats.per_db.len() {
+            if self.has_consumers {
+                self.settle_consumers(db);
+            }
+            if self.has_relative_times {
+                self.settle_times(db);
+            }
         }
     }
 }
