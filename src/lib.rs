@@ -47,11 +47,12 @@
 //! | [`server`] | boot and shutdown | all |
 //! | [`net`] | connections on one shard; where requests are routed and put off | below |
 //! | [`route`] | what travels between shards and how parts become one reply | below |
+//! | [`persist`] | data on disk: what Redis has left there | below |
 //! | [`command`] | the command table: rows, handlers, a file per family | below |
 //! | [`shard`] | one core's keys: databases, expiry, access history, who has read what; its channels and events | below |
 //! | [`session`] | one client's state | below |
 //! | [`script`] | Lua: one interpreter, what scripts see, libraries of functions | below |
-//! | [`rdb`] | Redis' format of values on disk and in DUMP | below |
+//! | [`rdb`] | Redis' format of values, on disk and in DUMP, and of whole files | below |
 //! | [`resp`], [`data`] | the wire format; the hash table, the entry, collections, patterns | below |
 //! | [`config`], [`metrics`], [`rt`], [`clock`] | options; counters; the runtime seam; time | [`error`] |
 //!

@@ -8,12 +8,14 @@
 //! | `net`      | the wire: malformed input, limits, pipelines, connections, migration between shards |
 //! | `serial`   | checkers of histories: is there one order of all operations that explains the answers? |
 //! | `sim`      | the server in one thread, in an order that a seed decides: order, atomicity, liveness |
+//! | `persist`  | files of Redis and Valkey, and files for them |
 //! | `clients`  | redis-cli, redis-benchmark, memtier_benchmark and redis-py, unmodified |
 //! | `tidy`     | the code's own rules: sizes, import directions, forbidden calls |
 //!
 //! The environment changes a run: `CORELANE_BIN` names the server under test, `CORELANE_ORACLE` the
 //! redis-server to compare with, `CORELANE_CASES` scales the random tests (1 by default),
-//! `CORELANE_SEED` picks other random programs.
+//! `CORELANE_SEED` picks other random programs. `CORELANE_REDIS_7_2` and `CORELANE_VALKEY` name a redis-server 7.2 and a
+//! valkey-server 9 whose files are compared, too.
 #![allow(clippy::unwrap_used)] // a test that panics is a test that reports
 
 mod clients;
@@ -21,6 +23,7 @@ mod commands;
 mod compat;
 mod harness;
 mod net;
+mod persist;
 mod serial;
 mod sim;
 mod tidy;

@@ -2,13 +2,12 @@
 
 use super::number::integer;
 use super::spec::*;
-use super::{hash, list, set, sorted_set};
-use crate::data::Entry;
+use crate::data::{Entry, hash, list, set, sorted_set};
 use crate::error::CmdError;
 use crate::rdb::dump;
 use crate::rdb::load::{Limits, Value};
 use crate::resp::Args;
-use crate::shard::{Access, Class, Cx};
+use crate::shard::{Access, Class, Cx, Settings};
 
 pub const COMMANDS: &[Command] = &[
     shard("dump", 2, READONLY, &[KeySpec::one(1, RO_ACCESS)], dump_value)
@@ -113,11 +112,28 @@ impl Options {
 }
 
 fn limits(cx: &Cx) -> Limits {
+    load_limits(cx.settings, cx.keys.hasher())
+}
+
+/// Up to where collections are packed that are loaded, for a shard that hashes so.
+pub fn load_limits(settings: &Settings, hasher: &ahash::RandomState) -> Limits {
+    let encodings = &settings.encodings;
     Limits {
-        hash: hash::limits(cx),
-        list: list::limit(cx),
-        set: set::limits(cx),
-        sorted_set: sorted_set::limits(cx.settings),
+        hash: hash::Limits {
+            fields: encodings.hash_max_listpack_entries,
+            string: encodings.hash_max_listpack_value,
+        },
+        list: list::Limit::new(encodings.list_max_listpack_size),
+        set: set::Limits {
+            intset_entries: encodings.set_max_intset_entries,
+            listpack_entries: encodings.set_max_listpack_entries,
+            listpack_value: encodings.set_max_listpack_value,
+            hasher: hasher.clone(),
+        },
+        sorted_set: sorted_set::Limits {
+            entries: encodings.zset_max_listpack_entries,
+            value: encodings.zset_max_listpack_value,
+        },
     }
 }
 
@@ -144,9 +160,7 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(Value::Object(object)) => Entry::object(key, object, expire_at),
     };
     let access = cx.settings.access;
-    let used_at = cx.keys.used_at();
-    let history = options.access(access, used_at);
-    entry.set_access(history.unwrap_or_else(|| access.fresh(used_at)));
+    entry.set_access(options.access(access, now).unwrap_or_else(|| access.fresh(now)));
     cx.keys.clear(key);
     cx.keys.adopt(entry);
     cx.keys.notify(Class::Generic, "restore", key);

@@ -7,7 +7,8 @@ use super::spec::*;
 use crate::error::CmdError;
 use crate::resp::Args;
 use crate::resp::Protocol;
-use crate::script::{Host, Interpreter, Libraries, LogLevel, RestorePolicy, Tick, log_line};
+use crate::script::{Host, Interpreter, Library, LogLevel, RestorePolicy, Store, Tick, log_line};
+use std::sync::Arc;
 
 const CHANGES: Flags = NOSCRIPT.with(WRITE);
 const ADDS: Flags = CHANGES.with(DENYOOM);
@@ -123,30 +124,68 @@ impl Host for Loading {
     fn set_repl(&mut self, _: u8) {}
 }
 
-/// Changes the libraries of the whole server: all of it, or nothing.
-fn change<T>(
-    cx: &SessionCx,
-    change: impl FnOnce(&mut Libraries) -> Result<T, CmdError>,
-) -> Result<T, CmdError> {
-    cx.env.scripts.change_libraries(change)
-}
-
-fn load(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+/// FUNCTION LOAD: of the whole server, as the other three.
+pub fn load_library(scripts: &Store, args: &Args) -> Result<Arc<Library>, CmdError> {
     let last = args.len() - 1;
     if let Some(word) = (2..last).find(|&at| !args.is(at, "replace")) {
         return Err(CmdError::err_of(&[b"Unknown option given: ", args.at(word)]));
     }
     let mut interpreter = Interpreter::new().map_err(CmdError::err)?;
     let replace = last > 2;
-    let library = change(cx, |libraries| {
+    scripts.change_libraries(|libraries| {
         libraries.load(args.at(last), replace, &mut interpreter, &mut Loading)
-    })?;
+    })
+}
+
+/// FUNCTION DELETE.
+pub fn delete_library(scripts: &Store, args: &Args) -> Result<(), CmdError> {
+    scripts.change_libraries(|libraries| libraries.delete(args.at(2)))
+}
+
+/// FUNCTION FLUSH.
+pub fn flush_libraries(scripts: &Store) -> Result<(), CmdError> {
+    scripts.change_libraries(|libraries| {
+        libraries.flush();
+        Ok(())
+    })
+}
+
+/// FUNCTION RESTORE.
+pub fn restore_libraries(scripts: &Store, args: &Args) -> Result<(), CmdError> {
+    let policy = match args.len() {
+        3 => RestorePolicy::Append,
+        _ if args.is(3, "append") => RestorePolicy::Append,
+        _ if args.is(3, "replace") => RestorePolicy::Replace,
+        _ if args.is(3, "flush") => RestorePolicy::Flush,
+        _ => {
+            return Err(CmdError::fixed(
+                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+            ));
+        }
+    };
+    restore_payload(scripts, args.at(2), policy)
+}
+
+/// Adds the libraries of a payload, without a limit of time for each.
+pub fn restore_payload(
+    scripts: &Store,
+    payload: &[u8],
+    policy: RestorePolicy,
+) -> Result<(), CmdError> {
+    let mut interpreter = Interpreter::new().map_err(CmdError::err)?;
+    scripts.change_libraries(|libraries| {
+        libraries.restore(payload, policy, &mut interpreter, &mut Loading)
+    })
+}
+
+fn load(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let library = load_library(&cx.env.scripts, &args)?;
     cx.out.bulk(&library.name);
     Ok(Control::Done)
 }
 
 fn delete(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
-    change(cx, |libraries| libraries.delete(args.at(2)))?;
+    delete_library(&cx.env.scripts, &args)?;
     cx.out.ok();
     Ok(Control::Done)
 }
@@ -205,10 +244,7 @@ fn flush(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     if !known {
         return Err(CmdError::fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
-    change(cx, |libraries| {
-        libraries.flush();
-        Ok(())
-    })?;
+    flush_libraries(&cx.env.scripts)?;
     cx.out.ok();
     Ok(Control::Done)
 }
@@ -222,19 +258,7 @@ fn restore(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     if args.len() > 4 {
         return Err(cx.env.registry.wrong_words(&args));
     }
-    let policy = match args.len() {
-        3 => RestorePolicy::Append,
-        _ if args.is(3, "append") => RestorePolicy::Append,
-        _ if args.is(3, "replace") => RestorePolicy::Replace,
-        _ if args.is(3, "flush") => RestorePolicy::Flush,
-        _ => {
-            return Err(CmdError::fixed(
-                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
-            ));
-        }
-    };
-    let mut interpreter = Interpreter::new().map_err(CmdError::err)?;
-    change(cx, |libraries| libraries.restore(args.at(2), policy, &mut interpreter, &mut Loading))?;
+    restore_libraries(&cx.env.scripts, &args)?;
     cx.out.ok();
     Ok(Control::Done)
 }

@@ -54,7 +54,11 @@ pub use control::SessionCx;
 pub use control::SubscriptionChange;
 pub use control::write_client_line;
 pub use control::{Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, Faults};
+pub use dump::load_limits;
 pub use execute::{Caller, execute, execute_session};
+pub use function::{
+    delete_library, flush_libraries, load_library, restore_libraries, restore_payload,
+};
 pub use help::help;
 pub use pubsub::write_message;
 pub use registry::{CommandId, KeyIndexes, KeyShape, Registry, Unknown};

@@ -15,6 +15,7 @@
 //! | [`writer`] | rounds: what is in the queue, appended to the segments |
 //! | [`scan`] | what a segment holds, and how far it can be used |
 //! | [`replay`], [`recover`] | effects run again; from the files back to the keys |
+//! | [`foreign`], [`aof_reader`], [`redis_manifest`] | what Redis has left, read |
 //! | [`journal`] | the queue, the threads that write and sync, what shards see of them |
 //!
 //! # Why half a transaction is never found
@@ -24,10 +25,13 @@
 //! depends on. A round is a stretch of the queue, and rounds are written one after the other; recovery goes as far
 //! as rounds are whole in all segments (see [`crate::journal::frame`]), which is a point in the queue.
 
+pub mod aof_reader;
 pub mod disk;
+pub mod foreign;
 pub mod journal;
 pub mod manifest;
 pub mod recover;
+pub mod redis_manifest;
 pub mod replay;
 pub mod scan;
 pub mod writer;

@@ -6,13 +6,16 @@
 //! not start.
 
 use super::disk::Disk;
+use super::foreign::{ShardTarget, Target};
 use super::manifest::{self, Generation, Manifest};
-use super::replay::Replay;
+use super::replay::replay;
 use super::scan::{self, Scan, Unusable};
 use crate::command::Registry;
 use crate::error::Fatal;
 use crate::metrics::PersistStats;
-use crate::resp::Args;
+use crate::rdb::buffered::Buffered;
+use crate::rdb::file::{Item, Reader};
+use crate::script::Store;
 use crate::shard::{Loaded, Shard, SlotTable};
 use std::io::{BufReader, Read};
 use std::sync::Mutex;
@@ -24,8 +27,10 @@ pub struct Loading<'a> {
     pub registry: &'a Registry,
     /// Makes the shard of this number, empty.
     pub shard: &'a (dyn Fn(usize) -> Shard + Sync),
-    /// Does what commands on libraries of functions do.
-    pub function: &'a (dyn Fn(&Args) -> Result<(), String> + Sync),
+    /// Libraries of functions are loaded into it.
+    pub scripts: &'a Store,
+    /// `rdbchecksum`.
+    pub checksum: bool,
     /// How many shards there are to be.
     pub shards: usize,
     /// `aof-load-truncated`: what was not finished when the server ended is cut off.
@@ -90,7 +95,11 @@ fn load_base(loading: &Loading, manifest: &Manifest) -> Result<Vec<Loaded>, Fata
             let shards = manifest.segments.first().map_or(loading.shards, |g| g.shards);
             Ok((0..shards).map(|shard| (loading.shard)(shard).keyspace.into_loaded()).collect())
         }
-        Some(base) => Err(damaged(loading, &base.base(0), "snapshots cannot be loaded yet")),
+        Some(base) => at_once(base.shards, |index| {
+            let mut shard = (loading.shard)(index);
+            load_snapshot(loading, &base.base(index), &mut shard)?;
+            Ok(shard.keyspace.into_loaded())
+        }),
     }
 }
 
@@ -121,6 +130,42 @@ pub(super) fn at_once<T: Send>(
         .map(|result| result.into_inner().ok().flatten().unwrap_or_else(lost))
         .collect()
 }
+
+/// Elements that are freed between two looks at what is left.
+const FREE_AT_ONCE: usize = 1 << 16;
+
+fn target<'a>(loading: &Loading<'a>, shard: &'a mut Shard) -> ShardTarget<'a> {
+    ShardTarget::new(loading.registry, shard, loading.scripts, loading.checksum, loading.now)
+}
+
+/// Loads one shard's snapshot.
+fn load_snapshot(loading: &Loading, name: &str, shard: &mut Shard) -> Result<(), Fatal> {
+    let file = loading.disk.read(name);
+    let file = file.map_err(|e| damaged(loading, name, crate::error::io_text(&e)))?;
+    let mut target = target(loading, shard);
+    let reader = Reader::new(Buffered::new(file), target.options(true));
+    let mut reader = reader.map_err(|error| damaged(loading, name, error))?;
+    let mut told = 0;
+    while let Some(item) = reader.next().map_err(|error| damaged(loading, name, error))? {
+        let taken = match item {
+            Item::Entry(stored) => target.entry(stored, true).map(drop),
+            Item::Function { code } => target.function(code),
+            _ => Ok(()),
+        };
+        let at = reader.position();
+        taken.map_err(|problem| damaged(loading, name, format!("{problem}, at byte {at}")))?;
+        if at - told > TELL_STEP {
+            loading.stats.loaded_bytes.fetch_add(at - told, Ordering::Relaxed);
+            told = at;
+        }
+    }
+    loading.stats.loaded_bytes.fetch_add(reader.position() - told, Ordering::Relaxed);
+    target.end();
+    Ok(())
+}
+
+/// Bytes between two looks at how far it is.
+const TELL_STEP: u64 = 4 << 20;
 
 fn scan_all(loading: &Loading, generation: Generation) -> Result<Vec<Scan>, Fatal> {
     at_once(generation.shards, |shard| {
@@ -223,15 +268,18 @@ fn replay_all(
         {
             shard.keyspace.adopt(loaded);
         }
-        let mut replay = Replay::new(loading.registry, shard, loading.now);
-        replay_segment(loading, &mut replay, &scans[index], lens[index])?;
-        Ok(replay.shard.keyspace.into_loaded())
+        let mut target = target(loading, &mut shard);
+        replay_segment(loading, &mut target, &scans[index], lens[index])?;
+        target.end();
+        drop(target);
+        while shard.keyspace.free_step(FREE_AT_ONCE) {}
+        Ok(shard.keyspace.into_loaded())
     })
 }
 
 fn replay_segment(
     loading: &Loading,
-    replay: &mut Replay,
+    target: &mut ShardTarget,
     scan: &Scan,
     len: u64,
 ) -> Result<(), Fatal> {
@@ -245,8 +293,7 @@ fn replay_segment(
         let part = part.map_err(unreadable)?;
         let round = part.map_err(|problem| damaged(loading, &scan.name, problem))?;
         let begin = at + line.len() as u64;
-        let mut function = |args: &Args| (loading.function)(args);
-        replay.run(&mut effects, &mut function).map_err(|(offset, problem)| {
+        replay(target, &mut effects).map_err(|(offset, problem)| {
             let place = begin + offset as u64;
             damaged(loading, &scan.name, format!("{problem}, at byte {place}"))
         })?;

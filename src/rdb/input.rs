@@ -49,6 +49,18 @@ impl<S: Source> Input<S> {
         Input { source, string_max: string_max.min(STRING_MAX) }
     }
 
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    pub fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    pub fn into_source(self) -> S {
+        self.source
+    }
+
     pub fn take(&mut self, len: usize) -> Result<&[u8]> {
         self.source.take(len)
     }
@@ -98,13 +110,46 @@ impl<S: Source> Input<S> {
 
     /// A string, in `scratch` unless the source has it as it is.
     pub fn string<'i>(&'i mut self, scratch: &'i mut Vec<u8>) -> Result<&'i [u8]> {
-        let encoding = match self.length()? {
+        match self.length()? {
             Length::Of(len) => {
                 let len = self.string_len(len)?;
-                return self.source.take(len);
+                self.source.take(len)
             }
-            Length::Encoded(encoding) => encoding,
-        };
+            Length::Encoded(encoding) => {
+                self.encoded(encoding, scratch)?;
+                Ok(scratch)
+            }
+        }
+    }
+
+    /// A string, in place of what is in `out`.
+    pub fn string_into(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        match self.length()? {
+            Length::Of(len) => {
+                let len = self.string_len(len)?;
+                let string = self.source.take(len)?;
+                out.clear();
+                out.extend_from_slice(string);
+                Ok(())
+            }
+            Length::Encoded(encoding) => self.encoded(encoding, out),
+        }
+    }
+
+    /// A string: in place of what is in `out`, or it is what was taken last, of this length.
+    pub fn string_or_taken(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>> {
+        match self.length()? {
+            Length::Of(len) => {
+                let len = self.string_len(len)?;
+                self.source.take(len)?;
+                Ok(Some(len))
+            }
+            Length::Encoded(encoding) => self.encoded(encoding, out).map(|()| None),
+        }
+    }
+
+    /// A string in an encoding of its own, in place of what is in `out`.
+    fn encoded(&mut self, encoding: u8, out: &mut Vec<u8>) -> Result<()> {
         let int = match encoding {
             INT_8 => i8::from_le_bytes(self.array()?).into(),
             INT_16 => i16::from_le_bytes(self.array()?).into(),
@@ -112,27 +157,23 @@ impl<S: Source> Input<S> {
             LZF => {
                 let (packed, len) = (self.number()?, self.number()?);
                 let (packed, len) = (self.string_len(packed)?, self.string_len(len)?);
-                lzf::decompress(self.source.take(packed)?, len, scratch)?;
-                return Ok(scratch);
+                return lzf::decompress(self.source.take(packed)?, len, out);
             }
             _ => return Err(Corrupt::Wrong("a string has an unknown encoding")),
         };
-        scratch.clear();
-        scratch.extend_from_slice(&Decimal::new(int));
-        Ok(scratch)
-    }
-
-    /// A string, in place of what is in `out`.
-    pub fn string_into(&mut self, out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<()> {
-        let string = self.string(scratch)?;
         out.clear();
-        out.extend_from_slice(string);
+        out.extend_from_slice(&Decimal::new(int));
         Ok(())
     }
 
     /// A time in milliseconds, or another number of 64 bits with a sign.
     pub fn i64(&mut self) -> Result<i64> {
         Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// A time in seconds.
+    pub fn i32(&mut self) -> Result<i32> {
+        Ok(i32::from_le_bytes(self.array()?))
     }
 
     /// A score in binary.

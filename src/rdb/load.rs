@@ -74,8 +74,8 @@ pub fn load<S: Source>(
 }
 
 fn string<S: Source>(input: &mut Input<S>) -> Result<Value> {
-    let mut scratch = Vec::new();
-    let string = input.string(&mut scratch)?.to_vec();
+    let mut string = Vec::new();
+    input.string_into(&mut string)?;
     Ok(Value::String(string))
 }
 
@@ -149,9 +149,9 @@ fn plain_hash<S: Source>(
             }
             _ => None,
         };
-        input.string_into(&mut field, &mut scratch)?;
+        input.string_into(&mut field)?;
         if let HashForm::Valkey = form {
-            input.string_into(&mut value, &mut scratch)?;
+            input.string_into(&mut value)?;
             let expire_at = match input.i64()? {
                 -1 => None,
                 at @ 0.. => Some(at),

@@ -1,7 +1,7 @@
 //! Redis' format of values on disk and in DUMP payloads, both ways.
 //!
 //! ```text
-//!   RDB file       ... [ type ][ key ][ value ] ...
+//!   RDB file       ... [ type ][ key ][ value ] ...                               file.rs, writer.rs
 //!   DUMP payload       [ type ][ value ][ version, u16 LE ][ CRC64 of all before, u64 LE ]
 //!                      `---- this room ----'`------------- dump.rs ----------------------'
 //! ```
@@ -14,6 +14,8 @@
 //! | [`load`] | from any type that Redis up to 8.0 or Valkey up to 9.1 writes to a value |
 //! | [`save`] | from a value to what Redis 7.2 writes, in steps of a bounded size |
 //! | [`dump`] | the footer of a DUMP payload |
+//! | [`file`], [`buffered`] | whole files, read item by item; the buffer in front of them |
+//! | [`writer`] | whole files, written in pieces |
 //!
 //! What is written is version 11, which Redis from 7.2 and Valkey from 7.2 on read, with one exception:
 //! a hash with fields that expire has no form there. It is written as Valkey 9 does
@@ -23,10 +25,12 @@
 //! allocated by a number that input claims, elements that must differ do. The one thing that input
 //! can blow up is compression, at most 88 times.
 //!
-//! Deliberately absent: files, keys, expiry of keys, the clock, modules' values.
+//! Deliberately absent: the file system, whether a key comes twice or its time is over, the clock, modules' values.
 
+pub mod buffered;
 pub mod crc64;
 pub mod dump;
+pub mod file;
 pub mod input;
 pub mod legacy;
 pub mod listpack;
@@ -34,6 +38,7 @@ pub mod load;
 pub mod lzf;
 pub mod output;
 pub mod save;
+pub mod writer;
 
 use std::fmt;
 

@@ -38,6 +38,8 @@ const GAIN_MIN: usize = 4;
 #[derive(Default)]
 pub struct Output {
     pub bytes: Vec<u8>,
+    /// Strings stay as they are (`rdbcompression no`).
+    pub uncompressed: bool,
     compressor: Compressor,
     packed: Vec<u8>,
     listpack: Listpack,
@@ -90,7 +92,7 @@ impl Output {
         {
             return self.put_int(int);
         }
-        if string.len() > UNCOMPRESSED_MAX {
+        if string.len() > UNCOMPRESSED_MAX && !self.uncompressed {
             self.packed.clear();
             let max = string.len() - GAIN_MIN;
             if self.compressor.compress(string, max, &mut self.packed) {
@@ -160,5 +162,8 @@ mod tests {
         assert_eq!(written(|o| o.put_int(1 << 40)), *b"\x0d1099511627776");
         assert_eq!(written(|o| o.put_string(&[b'x'; 20])).len(), 21);
         assert_eq!(written(|o| o.put_string(&[b'x'; 21])), *b"\xc3\x05\x15\x00x\xe0\x0b\x00");
+        let mut plain = Output { uncompressed: true, ..Output::default() };
+        plain.put_string(&[b'x'; 21]);
+        assert_eq!((plain.bytes.len(), plain.bytes[0]), (22, 21));
     }
 }

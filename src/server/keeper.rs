@@ -2,16 +2,12 @@
 //! and sees to it that all is written at the end.
 
 use crate::clock;
-use crate::command::{Run, SessionCx, execute_session};
 use crate::config::Values;
 use crate::error::Fatal;
 use crate::metrics::ShardStats;
 use crate::net::{Shared, shard_settings};
 use crate::persist::{Directory, Disk, Loading, Recovered, Threads, Writer, recover};
-use crate::resp::{Args, Encoder, Protocol};
-use crate::rt::Peer;
-use crate::session::Session;
-use crate::shard::{Loaded, Shard, SlotTable};
+use crate::shard::{Loaded, Shard};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -117,36 +113,11 @@ fn load(
         disk,
         registry: &shared.env.registry,
         shard: &|index| shard(shared, config, index),
-        function: &|args| run_function(shared, args),
+        scripts: &shared.env.scripts,
+        checksum: true,
         shards: shared.loaded.len(),
         cut: config.aof_load_truncated,
         now: clock::wall_ms(),
         stats: &shared.env.persist,
     })
-}
-
-/// Does again what a FUNCTION command has done.
-fn run_function(shared: &Shared, args: &Args) -> Result<(), String> {
-    let registry = &shared.env.registry;
-    let Ok(id) = registry.find(args) else { return Err("it has no such command".to_string()) };
-    let command = registry.command(id);
-    let Run::Session(handler) = command.run else { return Ok(()) };
-    let now = clock::wall_ms();
-    let mut session = Session::new(0, Peer::Unix { path: String::new() }, true, now);
-    let mut reply = Vec::new();
-    let mut cx = SessionCx {
-        session: &mut session,
-        out: Encoder::new(&mut reply, Protocol::Resp2),
-        env: &shared.env,
-        slots: &SlotTable::contiguous(1),
-        shard: 0,
-        now,
-        frozen: None,
-        name: command.name,
-    };
-    execute_session(&mut cx, (id, handler), *args);
-    match reply.first() {
-        Some(b'-') => Err(format!("{} answers {}", command.name, reply.escape_ascii())),
-        _ => Ok(()),
-    }
 }

@@ -14,6 +14,9 @@ pub enum Access {
     Lru,
     /// A logarithmic counter (8 bits) and the minute of its last decay (16 bits).
     Lfu { log_factor: u32, decay_minutes: u32 },
+    /// Nothing: new entries get this field, and it stays. So it is while data are loaded, which
+    /// happens at no time.
+    Fixed(u32),
 }
 
 /// The counter of a new key: enough to outlive those that are never used again.
@@ -27,6 +30,7 @@ impl Access {
         match self {
             Access::Lru => seconds(now),
             Access::Lfu { .. } => minutes(now) << 8 | LFU_INITIAL,
+            Access::Fixed(field) => field,
         }
     }
 
@@ -40,6 +44,7 @@ impl Access {
                 let counter = increment(self.frequency(before, now), log_factor, random);
                 minutes(now) << 8 | counter
             }
+            Access::Fixed(_) => before,
         };
         if after != before {
             entry.set_access(after);
@@ -54,7 +59,7 @@ impl Access {
 
     /// The field of an entry with this counter, if uses are counted.
     pub fn counted(self, counter: u8, now: i64) -> Option<u32> {
-        (self != Access::Lru).then(|| minutes(now) << 8 | u32::from(counter))
+        matches!(self, Access::Lfu { .. }).then(|| minutes(now) << 8 | u32::from(counter))
     }
 
     /// The counter after the decay that is due at `now`; nothing meaningful under LRU.

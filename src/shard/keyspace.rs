@@ -68,9 +68,6 @@ pub struct Keyspace {
     pub(super) random: fastrand::Rng,
     memo: Memo,
     pub access: Access,
-    /// The time of use of all that is done, if it is another one than that at which it happens: effects
-    /// are replayed at a time at which nothing expires.
-    pub used_at: Option<i64>,
     /// Whether keys are expired without being asked for (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: bool,
     pub(super) stats: Arc<ShardStats>,
@@ -108,7 +105,6 @@ impl Keyspace {
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             memo: NO_MEMO,
             access,
-            used_at: None,
             active_expire: true,
             stats,
             watches: None,
@@ -214,12 +210,6 @@ pub(super) enum Coming {
 impl Keys<'_> {
     pub fn now(&self) -> i64 {
         self.now
-    }
-
-    /// When keys are used that are used now.
-    #[inline]
-    pub fn used_at(&self) -> i64 {
-        self.space.used_at.unwrap_or(self.now)
     }
 
     pub fn db_index(&self) -> usize {
@@ -358,14 +348,14 @@ impl Keys<'_> {
     pub fn set_string(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
         self.touch_watched(key);
         self.ready(key);
-        let (hash, now, used_at) = (self.hash(key), self.now, self.used_at());
+        let (hash, now) = (self.hash(key), self.now);
         let Keyspace {
             dbs, access, random, graveyard, channels, notifies, recorder, saving, ..
         } = &mut *self.space;
         let Some(mut entry) = dbs[self.db].get_mut(hash, key) else {
             let expire_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let mut entry = Entry::string(key, value, expire_at);
-            entry.set_access(access.fresh(used_at));
+            entry.set_access(access.fresh(now));
             self.add(hash, entry);
             self.space.publish(self.db);
             return self.notify(EventClass::New, "new", key);
@@ -389,10 +379,10 @@ impl Keys<'_> {
         graveyard.bury_value(&mut entry);
         entry.assign(value, new);
         if expired {
-            entry.set_access(access.fresh(used_at));
+            entry.set_access(access.fresh(now));
         } else if self.touch || *access == Access::Lru {
             // Under LRU a new value counts as a use whoever sets it.
-            access.record(&mut entry, used_at, random);
+            access.record(&mut entry, now, random);
         }
         drop(entry);
         if expired {
@@ -407,7 +397,7 @@ impl Keys<'_> {
     /// Puts a new entry in, in place of the one with the same key if there is one.
     pub fn insert(&mut self, mut entry: Entry) {
         self.touch_watched(entry.key());
-        entry.set_access(self.space.access.fresh(self.used_at()));
+        entry.set_access(self.space.access.fresh(self.now));
         self.put(entry, Coming::New);
     }
 

@@ -64,6 +64,13 @@ impl Server {
         Some(Server::start(Path::new(&binary), free_port(), &[], "valkey"))
     }
 
+    /// A server of Redis' kin that an environment variable names, if it does.
+    pub fn named_by(variable: &str, args: &[&str]) -> Option<Server> {
+        let binary = std::env::var_os(variable)?;
+        let all: Vec<String> = args.iter().map(|a| a.to_string()).collect();
+        Some(Server::start(Path::new(&binary), free_port(), &all, variable))
+    }
+
     /// The test `name` of these, run alone in a process of its own, where it serves as the options in
     /// `CORELANE_HOSTED` tell, one a line.
     pub fn hosted(name: &str, args: &[&str]) -> Server {

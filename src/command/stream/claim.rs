@@ -127,8 +127,10 @@ impl Claim {
         while at < args.len() {
             at += claim.read_option(args, at, now)?;
         }
-        // -1 stands for none given, and what cannot be is no error, since clients compute it.
-        if !(0..=now).contains(&claim.delivered_at) {
+        // -1 stands for none given, and what cannot be is no error, since clients compute it. When commands
+        // are replayed, which happens at the epoch or before, what they say is right.
+        let is_replay = now <= 0;
+        if claim.delivered_at < 0 || (claim.delivered_at > now && !is_replay) {
             claim.delivered_at = now;
         }
         Ok(claim)

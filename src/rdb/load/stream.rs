@@ -180,8 +180,8 @@ fn entry(
 }
 
 fn group<S: Source>(input: &mut Input<S>, kind: u8, stream: &mut Stream) -> Result<()> {
-    let (mut name, mut scratch) = (Vec::new(), Vec::new());
-    input.string_into(&mut name, &mut scratch)?;
+    let mut name = Vec::new();
+    input.string_into(&mut name)?;
     let last_id = length_id(input)?;
     let read = match kind {
         kind::STREAM_1 => stream.log.added_up_to(last_id).map(|read| read as i64),

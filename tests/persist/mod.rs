@@ -1,0 +1,7 @@
+//! Files of Redis, read and written without a server of our own: real servers make them, and take ours.
+
+mod foreign;
+mod golden;
+mod loaded;
+mod tails;
+mod writing;
