@@ -27,7 +27,7 @@ pub use events::is_event_channel;
 pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Everything, Parcel};
-pub use record::Recorder;
+pub use record::{NO_CLOCK, Recorder, THINGS_MAX};
 pub use slot::{SLOTS, SlotTable, slot_of};
 pub use tracking::{Changed, Stale, Tracking};
 pub use waited::Waited;
