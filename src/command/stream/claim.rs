@@ -247,9 +247,7 @@ pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// What is pending of these entries, which were claimed just now.
 fn entries(group: &Group, claimed: &[Message]) -> Vec<Claimed> {
-    let entry = |message: &Message| {
-        Some(Claimed::new(message.id, group.pending_of(message.id)?))
-    };
+    let entry = |message: &Message| Some(Claimed::new(message.id, group.pending_of(message.id)?));
     claimed.iter().filter_map(entry).collect()
 }
 

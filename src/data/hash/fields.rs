@@ -150,12 +150,7 @@ impl Fields {
 
     /// Takes out up to `max` fields that have expired, the longest expired first, and names them;
     /// how many.
-    pub(super) fn purge(
-        &mut self,
-        now: i64,
-        max: usize,
-        name: &mut dyn FnMut(&[u8]),
-    ) -> usize {
+    pub(super) fn purge(&mut self, now: i64, max: usize, name: &mut dyn FnMut(&[u8])) -> usize {
         let mut gone = 0;
         while gone < max
             && let Some(expiries) = &mut self.expiries

@@ -74,8 +74,14 @@ fn what_has_expired_is_purged_in_its_order() {
     }
     assert_eq!((hash.purge(1000, 100, &mut |_| ()), hash.live_len(1000)), (0, 100));
     assert_eq!((hash.purge(1003, 7, &mut |_| ()), hash.len(), hash.live_len(1003)), (7, 93, 70));
-    assert_eq!((hash.purge(1003, 100, &mut |_| ()), hash.len(), hash.next_expiry()), (23, 70, Some(1003)));
-    assert_eq!((hash.purge(i64::MAX, 1000, &mut |_| ()), hash.len(), hash.has_expiries()), (70, 0, false));
+    assert_eq!(
+        (hash.purge(1003, 100, &mut |_| ()), hash.len(), hash.next_expiry()),
+        (23, 70, Some(1003))
+    );
+    assert_eq!(
+        (hash.purge(i64::MAX, 1000, &mut |_| ()), hash.len(), hash.has_expiries()),
+        (70, 0, false)
+    );
 }
 
 #[test]
