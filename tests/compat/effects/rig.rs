@@ -91,10 +91,6 @@ impl Rig {
         }
     }
 
-    pub fn line(&mut self, text: &str) -> Option<Reply> {
-        self.run(&crate::harness::parse_line(text))
-    }
-
     /// How big nodes of streams are.
     fn configure(&mut self, cmd: &Cmd) {
         let encodings = &mut self.shard.settings.encodings;

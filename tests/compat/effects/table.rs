@@ -67,7 +67,7 @@ SET a 1; SET b 1; DEL a none b => DEL a none b
 DEL none =>
 SET a 1; UNLINK a => UNLINK a
 SET a 1; RENAME a b => RENAME a b
-SET a 1; RENAME a a -> 
+SET a 1; RENAME a a =>
 SET a 1; SET b 1; RENAMENX a b =>
 SET a 1; COPY a b DB 1 => COPY a b DB 1
 SET a 1; MOVE a 1 => MOVE a 1
@@ -91,7 +91,7 @@ RPUSH l a; BLMOVE l m LEFT RIGHT 1 => LMOVE l m LEFT RIGHT
 RPUSH l a; BRPOPLPUSH l m 1 => RPOPLPUSH l m
 RPUSH l 3 1 2; SORT l STORE m -> DEL m | RPUSH m 1 2 3
 SORT l STORE m =>
-SET m 1; SORT l STORE m => DEL m
+SET m 1; SORT l STORE m -> DEL m
 SADD s a b => SADD s a b
 SADD s a; SADD s a =>
 SADD s a; SPOP s => SREM s a
@@ -139,7 +139,7 @@ XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g c => XGROUP CREATECONSUM
 XGROUP CREATE x g 0 MKSTREAM; XGROUP SETID x g 0 => XGROUP SETID x g 0
 XGROUP CREATE x g 0 MKSTREAM; XREADGROUP GROUP g c STREAMS x > -> XGROUP CREATECONSUMER x g c
 XGROUP CREATE x g 0 MKSTREAM; XADD x 1-1 f v; XADD x 2-1 f v; XREADGROUP GROUP g c STREAMS x > -> XGROUP CREATECONSUMER x g c | XCLAIM x g c 0 1-1 2-1 TIME TIME RETRYCOUNT 1 FORCE JUSTID LASTID 2-1 | XGROUP SETID x g 2-1 ENTRIESREAD 2
-XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g c; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x > => XCLAIM x g c 0 1-1 TIME TIME RETRYCOUNT 1 FORCE JUSTID LASTID 1-1 | XGROUP SETID x g 1-1 ENTRIESREAD 1
+XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g c; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x > ~> XCLAIM x g c 0 1-1 TIME TIME RETRYCOUNT 1 FORCE JUSTID LASTID 1-1 | XGROUP SETID x g 1-1 ENTRIESREAD 1
 XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g c; XADD x 1-1 f v; XREADGROUP GROUP g c NOACK STREAMS x > => XGROUP SETID x g 1-1 ENTRIESREAD 1
 XGROUP CREATE x g 0 MKSTREAM; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x >; XREADGROUP GROUP g c STREAMS x 0 -> XCLAIM x g c 0 1-1 TIME TIME RETRYCOUNT 2 FORCE JUSTID LASTID 1-1
 XGROUP CREATE x g 0 MKSTREAM; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x >; XREADGROUP GROUP g c STREAMS x 1-1 =>
@@ -147,7 +147,7 @@ XGROUP CREATE x g 0 MKSTREAM; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x >; 
 XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g d; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x >; XCLAIM x g d 0 1-1 => XCLAIM x g d 0 1-1 TIME TIME RETRYCOUNT 2 FORCE JUSTID LASTID 1-1
 XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g d; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x >; XAUTOCLAIM x g d 0 0 => XCLAIM x g d 0 1-1 TIME TIME RETRYCOUNT 2 FORCE JUSTID LASTID 1-1
 XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g d; XADD x 1-1 f v; XREADGROUP GROUP g c STREAMS x >; XDEL x 1-1; XAUTOCLAIM x g d 0 0 -> XACK x g 1-1
-XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g d; XADD x 1-1 f v; XCLAIM x g d 0 1-1 LASTID 1-1 -> XGROUP SETID x g 1-1 ENTRIESREAD 0
+XGROUP CREATE x g 0 MKSTREAM; XGROUP CREATECONSUMER x g d; XADD x 1-1 f v; XCLAIM x g d 0 1-1 LASTID 1-1 -> XGROUP SETID x g 1-1 ENTRIESREAD -1
 ";
 
 /// Fields that expire, which redis-server 7 does not know.
@@ -189,14 +189,17 @@ struct Line {
     setup: Vec<Cmd>,
     command: Cmd,
     effects: String,
-    same_in_redis: bool,
+    /// Whether redis-server writes the same, if all versions agree.
+    same_in_redis: Option<bool>,
 }
 
 fn lines(table: &str) -> impl Iterator<Item = Line> {
     table.lines().filter(|line| !line.is_empty()).map(|line| {
-        let same_in_redis = line.contains("=>");
-        let arrow = if same_in_redis { "=>" } else { "->" };
-        let (run, effects) = line.split_once(arrow).unwrap_or_else(|| panic!("no arrow in {line}"));
+        const ARROWS: [(&str, Option<bool>); 3] =
+            [("=>", Some(true)), ("->", Some(false)), ("~>", None)];
+        let split = |(arrow, same)| Some((line.split_once(arrow)?, same));
+        let found = ARROWS.into_iter().find_map(split);
+        let ((run, effects), same_in_redis) = found.unwrap_or_else(|| panic!("no arrow in {line}"));
         let mut setup: Vec<Cmd> = run.split(';').map(|text| parse_line(text.trim())).collect();
         let command = setup.pop().expect("a command before the arrow");
         Line { setup, command, effects: effects.trim().to_string(), same_in_redis }
@@ -222,7 +225,9 @@ fn shown(effects: &[Cmd]) -> String {
 fn perform(rig: &mut Rig, cmd: &Cmd) {
     match cmd.name().as_str() {
         "WAIT" => rig.now += 10,
-        "CYCLE" => drop(rig.shard.expire_cycle(rig.now, &mut || false)),
+        "CYCLE" => {
+            rig.shard.expire_cycle(rig.now, &mut || false);
+        }
         _ => {
             let reply = rig.run(cmd).unwrap_or_else(|| panic!("{cmd:?} is answered"));
             assert!(!reply.is_error(), "{cmd:?}: {reply:?}");
@@ -265,7 +270,7 @@ fn a_redis_server_records_the_same() {
         client.run("PING");
         let written = fs::read(&file).expect("a file").split_off(before);
         let effects = shown(&commands(&written));
-        if (effects == line.effects) != line.same_in_redis {
+        if line.same_in_redis.is_some_and(|same| same != (effects == line.effects)) {
             wrong.push(format!("{:?}; {:?}: {effects}", line.setup, line.command));
         }
     }
