@@ -189,7 +189,7 @@ fn bitfield(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let operations = parse(args, cx.settings)?;
     match last_written_bit(&operations) {
         None => reply_reads(cx, args.at(1), &operations),
-        Some(last) => change(cx, args.at(1), &operations, last),
+        Some(last) => change(cx, args, &operations, last),
     }
 }
 
@@ -218,7 +218,8 @@ fn reply_reads(cx: &mut Cx, key: &[u8], operations: &[Operation]) -> Result<(), 
 
 /// Runs all operations. As in Redis the string grows to what they address even when every one
 /// of them fails by overflow.
-fn change(cx: &mut Cx, key: &[u8], operations: &[Operation], last: usize) -> Result<(), CmdError> {
+fn change(cx: &mut Cx, args: Args, operations: &[Operation], last: usize) -> Result<(), CmdError> {
+    let key = args.at(1);
     let (bytes, grown) = room_for_bit(&mut cx.keys, key, last)?;
     let mut changes = 0;
     cx.out.array(operations.len());
@@ -228,6 +229,10 @@ fn change(cx: &mut Cx, key: &[u8], operations: &[Operation], last: usize) -> Res
     if changes > 0 {
         cx.keys.notify(Class::String, "setbit", key);
         cx.keys.changed(changes);
+    } else if grown && cx.keys.is_recorded() {
+        // That it has grown counts as no change, but it has.
+        let words: Vec<&[u8]> = args.iter().collect();
+        cx.keys.effect(key, &words);
     }
     Ok(())
 }

@@ -108,6 +108,7 @@ fn incrbyfloat(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(entry) => entry.set_bytes(sum.as_bytes()),
         None => cx.keys.insert(Entry::bytes(key, sum.as_bytes(), None)),
     }
+    cx.keys.effect(key, &[b"SET", key, sum.as_bytes(), b"KEEPTTL"]);
     cx.keys.notify(Class::String, "incrbyfloat", key);
     cx.keys.changed(1);
     cx.out.bulk(sum.as_bytes());

@@ -79,6 +79,8 @@ fn flush(cx: &mut Cx, args: Args, dbs: std::ops::Range<usize>) -> Result<(), Cmd
         cx.keys.free_step(SYNC_FREE_MAX);
     }
     cx.keys.changed(removed as u64);
+    // Also of what is empty: other shards' keys, or a follower's, may not be.
+    cx.keys.effect_on_all(args.iter());
     cx.out.ok();
     Ok(())
 }

@@ -1,13 +1,15 @@
 //! Values as bytes that travel: DUMP and RESTORE.
 
+use super::effect::record_key;
 use super::number::integer;
 use super::spec::*;
 use crate::data::{Entry, hash, list, set, sorted_set};
 use crate::error::CmdError;
-use crate::rdb::dump;
 use crate::rdb::load::{Limits, Value};
+use crate::rdb::{dump, kind};
 use crate::resp::Args;
 use crate::shard::{Access, Class, Cx, Settings};
+use smallvec::{SmallVec, smallvec};
 
 pub const COMMANDS: &[Command] = &[
     shard("dump", 2, READONLY, &[KeySpec::one(1, RO_ACCESS)], dump_value)
@@ -164,14 +166,47 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     cx.keys.clear(key);
     cx.keys.adopt(entry);
     cx.keys.notify(Class::Generic, "restore", key);
+    if cx.keys.is_recorded() {
+        record(cx, &args, &options, expire_at);
+    }
     cx.keys.changed(1);
     cx.out.ok();
     Ok(())
 }
 
+/// Records that a key was restored: with an absolute time, and without what had expired already.
+fn record(cx: &mut Cx, args: &Args, options: &Options, expire_at: Option<i64>) {
+    let (key, payload) = (args.at(1), args.at(3));
+    if payload.first().is_some_and(|&kind| has_field_times(kind)) {
+        return record_key(&mut cx.keys, key);
+    }
+    let (mut at, mut amount) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let at = at.format(expire_at.unwrap_or(0)).as_bytes();
+    let mut words: SmallVec<[&[u8]; 8]> = smallvec![b"RESTORE".as_slice(), key, at, payload];
+    words.extend(options.replace.then_some(b"REPLACE".as_slice()));
+    words.extend(expire_at.map(|_| b"ABSTTL".as_slice()));
+    if let Some(idle) = options.idle {
+        words.extend([b"IDLETIME".as_slice(), amount.format(idle).as_bytes()]);
+    } else if let Some(counter) = options.counter {
+        words.extend([b"FREQ".as_slice(), amount.format(counter).as_bytes()]);
+    }
+    cx.keys.effect(key, &words);
+}
+
+/// Whether a value of this type may have fields that expire.
+fn has_field_times(kind: u8) -> bool {
+    matches!(
+        kind,
+        kind::HASH_2 | kind::HASH_LISTPACK_EX_RC | kind::HASH_METADATA | kind::HASH_LISTPACK_EX
+    )
+}
+
 /// What was to be restored has expired.
 fn replace_by_nothing(cx: &mut Cx, key: &[u8]) -> Result<(), CmdError> {
     let removed = cx.keys.replace_by_nothing(key);
+    if removed {
+        cx.keys.effect(key, &[b"DEL", key]);
+    }
     cx.keys.changed(u64::from(removed));
     cx.out.ok();
     Ok(())

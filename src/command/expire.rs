@@ -157,16 +157,28 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
     let done = match cx.keys.get_mut(key).map(|entry| entry.expire_at()) {
         None => false,
         Some(current) if !condition.holds(current, at) => false,
-        Some(_) if at <= cx.now() => cx.keys.delete(key),
+        Some(_) if at <= cx.now() => {
+            cx.keys.effect(key, &[b"DEL", key]);
+            cx.keys.delete(key)
+        }
         Some(_) => {
             cx.keys.set_expire(key, Some(at));
             cx.keys.notify(Class::Generic, "expire", key);
+            record_expiry(cx, key, at);
             true
         }
     };
     cx.keys.changed(u64::from(done));
     cx.out.int(i64::from(done));
     Ok(())
+}
+
+/// Records that a key got an expiry, whatever that was asked for by.
+pub(super) fn record_expiry(cx: &mut Cx, key: &[u8], at: i64) {
+    if cx.keys.is_recorded() {
+        let mut text = itoa::Buffer::new();
+        cx.keys.effect(key, &[b"PEXPIREAT", key, text.format(at).as_bytes()]);
+    }
 }
 
 fn ttl(cx: &mut Cx, args: Args) -> Result<(), CmdError> {

@@ -21,7 +21,7 @@ use crate::data::number::parse_i64;
 use crate::data::{Entry, Object, ValueRef};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::{Class, Cx, Keys};
+use crate::shard::{Class, Cx, Keys, THINGS_MAX};
 
 const SETS: Flags = WRITE.with(DENYOOM).with(FAST);
 const FAST_WRITE: Flags = WRITE.with(FAST);
@@ -298,6 +298,15 @@ fn edit<R>(
     Ok(result)
 }
 
+/// Records a command about fields, a number of words for `each`: its name and options, and FIELDS.
+fn record_fields(keys: &mut Keys, key: &[u8], head: &[&[u8]], words: &[&[u8]], each: usize) {
+    for part in words.chunks(THINGS_MAX) {
+        let mut count = itoa::Buffer::new();
+        let count = count.format(part.len() / each).as_bytes();
+        keys.effect(key, &[&[head[0], key], &head[1..], &[b"FIELDS", count], part].concat());
+    }
+}
+
 pub(super) fn limits(cx: &Cx) -> Limits {
     let encodings = &cx.settings.encodings;
     Limits {
@@ -363,14 +372,19 @@ fn set_all(hash: &mut Hash, pairs: Args, lifetime: Lifetime, limits: Limits, now
 
 fn hsetnx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (limits, now, field) = (limits(cx), cx.now(), args.at(2));
+    let mut stale = false;
     let done = edit(&mut cx.keys, args.at(1), |hash| {
         let absent = !hash.contains(field, now);
         if absent {
+            stale = hash.is_stale(field, now);
             hash.expect(1, 0, limits);
             hash.set(field, FieldValue::of(args.at(3)), Lifetime::Endless, limits, now);
         }
         Ok((absent, event_if(absent, HSET)))
     })?;
+    if stale {
+        cx.keys.effect(args.at(1), &[b"HSET", args.at(1), field, args.at(3)]);
+    }
     cx.keys.changed(u64::from(done));
     cx.out.int(i64::from(done));
     Ok(())
@@ -456,10 +470,16 @@ fn hexists(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn hdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now = cx.now();
-    let gone = edit(&mut cx.keys, args.at(1), |hash| {
+    let (gone, stale) = edit(&mut cx.keys, args.at(1), |hash| {
+        let len = hash.len();
         let gone = args.from(2).iter().filter(|field| hash.remove(field, now)).count();
-        Ok((gone, event_if(gone > 0, HDEL)))
+        Ok(((gone, len - hash.len() - gone), event_if(gone > 0, HDEL)))
     })?;
+    if stale > 0 && cx.keys.is_recorded() {
+        // Also those that were gone already for everybody who asked.
+        let fields: Vec<&[u8]> = args.from(2).iter().collect();
+        cx.keys.effect_of_many(args.at(1), &[b"HDEL", args.at(1)], &fields);
+    }
     cx.keys.changed(gone as u64);
     cx.out.int(gone as i64);
     Ok(())
@@ -468,9 +488,13 @@ fn hdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn hincrby(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let increment = integer(args.at(3))?;
     let (limits, now, field) = (limits(cx), cx.now(), args.at(2));
+    let mut stale = false;
     let value = edit(&mut cx.keys, args.at(1), |hash| {
         let old = match hash.get(field, now) {
-            None => 0,
+            None => {
+                stale = hash.is_stale(field, now);
+                0
+            }
             Some(FieldValue::Int(int)) => int,
             Some(FieldValue::Bytes(bytes)) => {
                 parse_i64(bytes).ok_or(CmdError::fixed("ERR hash value is not an integer"))?
@@ -480,6 +504,11 @@ fn hincrby(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         hash.set(field, FieldValue::Int(value), Lifetime::AsBefore, limits, now);
         Ok((value, &["hincrby"]))
     })?;
+    if stale {
+        let mut digits = itoa::Buffer::new();
+        let text = digits.format(value).as_bytes();
+        cx.keys.effect(args.at(1), &[b"HSET", args.at(1), field, text]);
+    }
     cx.keys.changed(1);
     cx.out.int(value);
     Ok(())
@@ -491,7 +520,9 @@ fn hincrbyfloat(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         return Err(CmdError::fixed("ERR value is NaN or Infinity"));
     }
     let (limits, now, field) = (limits(cx), cx.now(), args.at(2));
+    let mut expires = false;
     let text = edit(&mut cx.keys, args.at(1), |hash| {
+        expires = hash.expiry(field, now).flatten().is_some();
         let old = match hash.get(field, now) {
             None => Extended::from(0),
             Some(FieldValue::Int(int)) => Extended::from(int),
@@ -506,6 +537,14 @@ fn hincrbyfloat(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         hash.set(field, value, Lifetime::AsBefore, limits, now);
         Ok((text, &["hincrbyfloat"]))
     })?;
+    let (key, sum) = (args.at(1), text.as_bytes());
+    match expires {
+        true => {
+            let words: [&[u8]; 7] = [b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", field, sum];
+            cx.keys.effect(key, &words);
+        }
+        false => cx.keys.effect(key, &[b"HSET", key, field, sum]),
+    }
     cx.keys.changed(1);
     cx.out.bulk(text.as_bytes());
     Ok(())

@@ -1,5 +1,6 @@
 //! Keys whatever they hold: removing, counting, renaming, copying, moving.
 
+use super::effect::record_key;
 use super::number::db_index;
 use super::spec::*;
 use crate::error::CmdError;
@@ -212,6 +213,9 @@ fn copy(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     there.insert_anew(duplicate);
     there.notify(Class::Generic, "copy_to", to);
+    if cx.keys.is_recorded() && !cx.keys.are_together(&[from, to]) {
+        record_key(&mut cx.keys.in_db(target), to);
+    }
     cx.keys.changed(1);
     cx.out.int(1);
     Ok(())

@@ -292,6 +292,10 @@ fn smove(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if there != Some(true) {
         cx.keys.notify(Class::Set, "sadd", to);
     }
+    if cx.keys.is_recorded() && !cx.keys.are_together(&[from, to]) {
+        cx.keys.effect(from, &[b"SREM", from, member]);
+        cx.keys.effect(to, &[b"SADD", to, member]);
+    }
     cx.keys.changed(1 + u64::from(there != Some(true)));
     cx.out.int(1);
     Ok(())

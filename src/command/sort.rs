@@ -336,13 +336,20 @@ fn store(
         true => (rows, wanted),
         false => (&found, 0..found.rows.len()),
     };
-    let count = wanted.len();
+    let (count, stored) = (wanted.len(), wanted.clone());
     if count > 0 {
         let list = List::of(wanted.map(|at| Element::new(rows.text(at))), limit);
         store_list(cx, target, list);
         cx.keys.notify(Class::List, "sortstore", target);
         cx.keys.changed(count as u64);
+        if cx.keys.is_recorded() {
+            // Not the command: it reads keys, and fields, that may have expired when it is run.
+            cx.keys.effect(target, &[b"DEL", target]);
+            let elements: Vec<&[u8]> = stored.map(|at| rows.text(at)).collect();
+            cx.keys.effect_of_many(target, &[b"RPUSH", target], &elements);
+        }
     } else if cx.keys.replace_by_nothing(target) {
+        cx.keys.effect(target, &[b"DEL", target]);
         cx.keys.changed(1);
     }
     cx.out.int(count as i64);

@@ -483,7 +483,7 @@ pub(super) fn new_entry(key: &[u8], set: SortedSet) -> Entry {
 }
 
 /// Puts a set in the place of what is at `key`; an empty one takes it away.
-pub(super) fn store(cx: &mut Cx, key: &[u8], set: SortedSet, event: &'static str) {
+pub(super) fn store(cx: &mut Cx, key: &[u8], set: SortedSet, event: &'static str) -> bool {
     let changed = if set.is_empty() {
         cx.keys.replace_by_nothing(key)
     } else {
@@ -492,6 +492,7 @@ pub(super) fn store(cx: &mut Cx, key: &[u8], set: SortedSet, event: &'static str
         true
     };
     cx.keys.changed(u64::from(changed));
+    changed
 }
 
 fn write_score(out: &mut Encoder, score: f64) {

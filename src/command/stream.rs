@@ -19,6 +19,7 @@ mod id;
 mod info;
 mod range;
 mod read;
+mod record;
 #[cfg(test)]
 mod tests;
 

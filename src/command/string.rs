@@ -3,6 +3,7 @@
 //! GET and SET without options are the hottest commands of all: one lookup, no allocation but the
 //! value's own, options looked at only when there are more arguments.
 
+use super::expire::record_expiry;
 use super::spec::*;
 use super::value::*;
 use crate::data::Entry;
@@ -290,10 +291,26 @@ fn set_with_options(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     put(cx, key, value, expiry);
     cx.keys.changed(1);
+    match expiry {
+        Expiry::At(at) => record_set(cx, key, value, at),
+        // Its answer is of no interest later.
+        Expiry::Keep if options.get => cx.keys.effect(key, &[b"SET", key, value, b"KEEPTTL"]),
+        Expiry::Clear if options.get => cx.keys.effect(key, &[b"SET", key, value]),
+        _ => {}
+    }
     if !options.get {
         cx.out.ok();
     }
     Ok(())
+}
+
+/// Records that a string was put at a key with a time to live, whatever that was asked for by.
+fn record_set(cx: &mut Cx, key: &[u8], value: &[u8], expire_at: i64) {
+    if cx.keys.is_recorded() {
+        let mut at = itoa::Buffer::new();
+        let at = at.format(expire_at).as_bytes();
+        cx.keys.effect(key, &[b"SET", key, value, b"PXAT", at]);
+    }
 }
 
 fn setnx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
@@ -318,6 +335,7 @@ fn set_for(cx: &mut Cx, args: Args, term: Term) -> Result<(), CmdError> {
     let deadline = term.deadline(args.at(2), cx)?;
     put(cx, args.at(1), args.at(3), Expiry::At(deadline));
     cx.keys.changed(1);
+    record_set(cx, args.at(1), args.at(3), deadline);
     cx.out.ok();
     Ok(())
 }
@@ -333,15 +351,18 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             let deadline = term.deadline(amount, cx)?;
             if term.is_absolute() && deadline <= cx.now() {
                 cx.keys.delete(key);
+                cx.keys.effect(key, &[b"DEL", key]);
             } else {
                 cx.keys.set_expire(key, Some(deadline));
                 cx.keys.notify(Class::Generic, "expire", key);
+                record_expiry(cx, key, deadline);
             }
             cx.keys.changed(1);
         }
         None if options.persist && expires(cx, key) => {
             cx.keys.set_expire(key, None);
             cx.keys.notify(Class::Generic, "persist", key);
+            cx.keys.effect(key, &[b"PERSIST", key]);
             cx.keys.changed(1);
         }
         None => {}
@@ -356,6 +377,7 @@ fn expires(cx: &mut Cx, key: &[u8]) -> bool {
 fn getdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if reply_value(cx, args.at(1))? {
         cx.keys.delete(args.at(1));
+        cx.keys.effect(args.at(1), &[b"DEL", args.at(1)]);
         cx.keys.changed(1);
     }
     Ok(())
@@ -364,6 +386,7 @@ fn getdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn getset(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     reply_value(cx, args.at(1))?;
     put(cx, args.at(1), args.at(2), Expiry::Clear);
+    cx.keys.effect(args.at(1), &[b"SET", args.at(1), args.at(2)]);
     cx.keys.changed(1);
     Ok(())
 }
@@ -423,6 +446,14 @@ fn set_pairs(cx: &mut Cx, args: Args) {
         put(cx, pairs.at(at), pairs.at(at + 1), Expiry::Clear);
     }
     cx.keys.changed((args.len() / 2) as u64);
+    if cx.keys.is_recorded() {
+        let keys: Vec<&[u8]> = pairs.iter().step_by(2).collect();
+        if !cx.keys.are_together(&keys) {
+            for at in (0..pairs.len()).step_by(2) {
+                cx.keys.effect(pairs.at(at), &[b"SET", pairs.at(at), pairs.at(at + 1)]);
+            }
+        }
+    }
 }
 
 fn append(cx: &mut Cx, args: Args) -> Result<(), CmdError> {

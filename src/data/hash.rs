@@ -249,6 +249,13 @@ impl Hash {
         }
     }
 
+    /// Whether a field has expired and not yet gone.
+    pub fn is_stale(&self, field: &[u8], now: i64) -> bool {
+        let Form::Fields(fields) = &self.0 else { return false };
+        fields.next_expiry().is_some_and(|at| now > at)
+            && fields.get(field).is_some_and(|field| field.live(now).is_none())
+    }
+
     /// Whether any field has an expiry.
     pub fn has_expiries(&self) -> bool {
         matches!(&self.0, Form::Fields(fields) if fields.has_expiries())
@@ -264,9 +271,9 @@ impl Hash {
         if let Form::Fields(fields) = &self.0 { fields.last_expiry() } else { None }
     }
 
-    /// Takes out up to `max` fields that have expired; how many.
-    pub fn purge(&mut self, now: i64, max: usize) -> usize {
-        if let Form::Fields(fields) = &mut self.0 { fields.purge(now, max) } else { 0 }
+    /// Takes out up to `max` fields that have expired, and names them; how many.
+    pub fn purge(&mut self, now: i64, max: usize, name: &mut dyn FnMut(&[u8])) -> usize {
+        if let Form::Fields(fields) = &mut self.0 { fields.purge(now, max, name) } else { 0 }
     }
 
     /// Becomes a table if it is not one.

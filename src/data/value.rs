@@ -145,9 +145,9 @@ impl Object {
         if let Object::Hash(hash) = self { hash.last_expiry() } else { None }
     }
 
-    /// Takes out up to `max` parts that have expired; how many.
-    pub fn purge_parts(&mut self, now: i64, max: usize) -> usize {
-        if let Object::Hash(hash) = self { hash.purge(now, max) } else { 0 }
+    /// Takes out up to `max` parts that have expired, and names them; how many.
+    pub fn purge_parts(&mut self, now: i64, max: usize, name: &mut dyn FnMut(&[u8])) -> usize {
+        if let Object::Hash(hash) = self { hash.purge(now, max, name) } else { 0 }
     }
 
     /// Elements, fields or entries: what freeing it costs.

@@ -449,7 +449,7 @@ impl Keys<'_> {
     /// Takes out parts of a value that have expired, up to `max`; whether some are left.
     pub(super) fn purge_parts(&mut self, key: &[u8], max: usize) -> bool {
         self.save_first(key);
-        let now = self.now;
+        let (now, is_recorded) = (self.now, self.space.recorder.is_on());
         let Some(mut entry) = self.find(key, Lookup { touch: false, count: false, tell: false })
         else {
             return false;
@@ -457,10 +457,19 @@ impl Keys<'_> {
         if !entry.has_expired_parts(now) {
             return false;
         }
-        let gone = entry.object_mut().map_or(0, |object| object.purge_parts(now, max));
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        let mut name = |part: &[u8]| {
+            if is_recorded {
+                names.push(part.into());
+            }
+        };
+        let gone = entry.object_mut().map_or(0, |object| object.purge_parts(now, max, &mut name));
         entry.note_parts();
         let more = entry.has_expired_parts(now);
         drop(entry);
+        if is_recorded {
+            self.space.recorder.expired_fields(self.db, key, &names);
+        }
         self.space.stats.expired_fields.add(gone as u64);
         self.touch_watched(key);
         self.notify(EventClass::Hash, "hexpired", key);

@@ -30,7 +30,7 @@ pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Everything, Parcel};
 pub use loaded::Loaded;
-pub use record::Recorder;
+pub use record::{NO_CLOCK, Recorder, THINGS_MAX};
 pub use slot::{SLOTS, SlotTable, slot_of};
 pub use snapshot::SnapshotStats;
 pub use tracking::{Changed, Stale, Tracking};

@@ -8,6 +8,13 @@ use super::SlotTable;
 use super::keyspace::{Keys, Keyspace};
 use crate::journal::Effects;
 
+/// The time at which recorded effects are run again: nothing has expired then, and the times that
+/// commands give are taken as they are.
+pub const NO_CLOCK: i64 = 0;
+
+/// Things that one recorded command names; even, since some come in pairs.
+pub const THINGS_MAX: usize = 1024;
+
 /// Records effects, each with the shard whose key it is about.
 pub struct Recorder {
     pub effects: Effects,
@@ -40,6 +47,17 @@ impl Recorder {
         let owner = self.owner_of(key);
         self.effects.record(owner, db, [b"DEL".as_slice(), key].into_iter());
     }
+
+    /// Fields of the hash at a key have gone whose time was over.
+    #[cold]
+    pub(super) fn expired_fields(&mut self, db: usize, key: &[u8], fields: &[Box<[u8]>]) {
+        let owner = self.owner_of(key);
+        for part in fields.chunks(THINGS_MAX) {
+            let head = [b"HDEL".as_slice(), key];
+            let words: Vec<&[u8]> = head.into_iter().chain(part.iter().map(|f| &**f)).collect();
+            self.effects.record(owner, db, words.into_iter());
+        }
+    }
 }
 
 impl Keyspace {
@@ -65,8 +83,29 @@ impl Keys<'_> {
         let recorder = &mut self.space.recorder;
         if recorder.is_on() {
             recorder.effects.set_given();
+            recorder.effects.set_wrote();
             let owner = recorder.owner_of(key);
             recorder.effects.record(owner, db, words.iter().copied());
+        }
+    }
+
+    /// As [`Keys::effect`], for what is about whole databases: those of the shard whose keys are at
+    /// hand.
+    pub fn effect_on_all<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+        let db = self.db;
+        let effects = &mut self.space.recorder.effects;
+        if effects.is_on() {
+            effects.set_given();
+            effects.set_wrote();
+            effects.record(effects.shard(), db, words);
+        }
+    }
+
+    /// As [`Keys::effect`], for a command that may name very many things: as many commands as it
+    /// takes, each with the `head` and up to [`THINGS_MAX`] of the `things`.
+    pub fn effect_of_many(&mut self, key: &[u8], head: &[&[u8]], things: &[&[u8]]) {
+        for part in things.chunks(THINGS_MAX) {
+            self.effect(key, &[head, part].concat());
         }
     }
 

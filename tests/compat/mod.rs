@@ -14,6 +14,7 @@
 mod bitmaps;
 mod connection;
 mod dumps;
+mod effects;
 mod field_expiry;
 mod generic;
 mod geo;

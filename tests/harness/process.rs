@@ -60,8 +60,13 @@ impl Server {
 
     /// The Valkey named by `CORELANE_VALKEY`, 9.0 or later, for what redis-server 7 does not have.
     pub fn valkey() -> Option<Server> {
+        Server::valkey_with(&[])
+    }
+
+    pub fn valkey_with(args: &[&str]) -> Option<Server> {
         let binary = std::env::var_os("CORELANE_VALKEY")?;
-        Some(Server::start(Path::new(&binary), free_port(), &[], "valkey"))
+        let all: Vec<String> = args.iter().map(|a| a.to_string()).collect();
+        Some(Server::start(Path::new(&binary), free_port(), &all, "valkey"))
     }
 
     /// A server of Redis' kin that an environment variable names, if it does.

@@ -8,7 +8,7 @@ use crate::data::geo::{Place, Search, Shape};
 use crate::data::sorted_set::{Direction, Element, Limits, ScoreRange, SortedSet};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
-use crate::shard::Cx;
+use crate::shard::{Cx, Keys};
 
 const NO_MEMBER: CmdError = CmdError::fixed("ERR could not decode requested zset member");
 const NOT_A_RADIUS: CmdError = CmdError::fixed("ERR need numeric radius");
@@ -333,8 +333,26 @@ fn run(cx: &mut Cx, args: Args, variant: Variant) -> Result<(), CmdError> {
     let result = request.stored(&hits, limits);
     out.int(result.len() as i64);
     let event = if variant.is_search() { "geosearchstore" } else { "georadiusstore" };
-    store(cx, key, result, event);
+    let elements = if cx.keys.is_recorded() { words(&result) } else { Vec::new() };
+    if store(cx, key, result, event) {
+        record(&mut cx.keys, key, &elements);
+    }
     Ok(())
+}
+
+/// Scores and members as ZADD takes them.
+fn words(set: &SortedSet) -> Vec<Vec<u8>> {
+    set.range(0..set.len(), Direction::Ascending)
+        .flat_map(|(member, score)| [double::shortest(score).as_bytes().to_vec(), member.to_vec()])
+        .collect()
+}
+
+/// Records the stored members themselves: which are within a shape, and how far away, depends on
+/// the last bits of a computation that others do in another way.
+fn record(keys: &mut Keys, key: &[u8], elements: &[Vec<u8>]) {
+    keys.effect(key, &[b"DEL", key]);
+    let elements: Vec<&[u8]> = elements.iter().map(Vec::as_slice).collect();
+    keys.effect_of_many(key, &[b"ZADD", key], &elements);
 }
 
 pub fn geosearch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {

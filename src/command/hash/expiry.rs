@@ -8,13 +8,13 @@
 //! - seconds are rounded to the nearest, as TTL rounds them, where Redis rounds up;
 //! - times may be as far away as 64 bits reach, where Redis ends at 2^46 ms.
 
-use super::{Events, HEXPIRED, edit, event_if, read};
+use super::{Events, HEXPIRED, edit, event_if, read, record_fields};
 use crate::command::expire::{Condition, to_seconds};
 use crate::command::number::integer;
 use crate::data::hash::Hash;
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Cx, Keys};
 
 const NO_FIELD: i64 = -2;
 const NO_EXPIRY: i64 = -1;
@@ -86,7 +86,12 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
     let at = deadline(args.at(2), unit_ms, base, cx.name)?;
     let now = cx.now();
     let event = if at <= now { HEXPIRED } else { &["hexpire"] };
-    change(cx, args.at(1), fields, event, |hash, field| match hash.expiry(field, now) {
+    let mut text = itoa::Buffer::new();
+    let effect: &[&[u8]] = match at <= now {
+        true => DELETES,
+        false => &[b"HPEXPIREAT", text.format(at).as_bytes()],
+    };
+    change(cx, args.at(1), fields, (event, effect), |hash, field| match hash.expiry(field, now) {
         None => NO_FIELD,
         Some(current) if !condition.holds(current, at) => NOT_SET,
         Some(_) if at <= now => {
@@ -103,7 +108,8 @@ fn set_expiry(cx: &mut Cx, args: Args, base: i64, unit_ms: i64) -> Result<(), Cm
 pub fn hpersist(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let fields = plain_fields(&args)?;
     let now = cx.now();
-    change(cx, args.at(1), fields, &["hpersist"], |hash, field| match hash.expiry(field, now) {
+    let what: (Events, &[&[u8]]) = (&["hpersist"], &[b"HPERSIST"]);
+    change(cx, args.at(1), fields, what, |hash, field| match hash.expiry(field, now) {
         None => NO_FIELD,
         Some(None) => NO_EXPIRY,
         Some(Some(_)) => {
@@ -113,25 +119,43 @@ pub fn hpersist(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     })
 }
 
-/// Answers what `change` says of each field; a positive number means that it did something.
-fn change(
+/// What stands for HDEL among the commands that say FIELDS.
+pub const DELETES: &[&[u8]] = &[];
+
+/// Records what was done to some fields: a command with its options, or [`DELETES`].
+pub fn record(keys: &mut Keys, key: &[u8], effect: &[&[u8]], fields: &[&[u8]]) {
+    match effect.is_empty() {
+        true => keys.effect_of_many(key, &[b"HDEL", key], fields),
+        false => record_fields(keys, key, effect, fields, 1),
+    }
+}
+
+/// Answers what `change` says of each field; a positive number means that it did something, which
+/// is told of by an event, and recorded.
+fn change<'a>(
     cx: &mut Cx,
     key: &[u8],
-    fields: Args,
-    event: Events,
+    fields: Args<'a>,
+    (event, effect): (Events, &[&[u8]]),
     mut change: impl FnMut(&mut Hash, &[u8]) -> i64,
 ) -> Result<(), CmdError> {
     let Cx { keys, out, .. } = cx;
+    let is_recorded = keys.is_recorded();
+    let mut touched: Vec<&'a [u8]> = Vec::new();
     let changed = edit(keys, key, |hash| {
         out.array(fields.len());
         let mut changed = 0;
         for field in fields.iter() {
             let reply = change(hash, field);
-            changed += u64::from(reply > 0);
+            if reply > 0 {
+                changed += 1;
+                touched.extend(is_recorded.then_some(field));
+            }
             out.int(reply);
         }
         Ok((changed, event_if(changed > 0, event)))
     })?;
+    record(&mut cx.keys, key, effect, &touched);
     cx.keys.changed(changed);
     Ok(())
 }

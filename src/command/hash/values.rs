@@ -3,12 +3,14 @@
 //! Redis 8 knows them too. Only Valkey's HSETEX has NX and XX, which are about the key; and where
 //! error texts differ, they are Valkey's.
 
-use super::expiry::{after_count, deadline, find_fields, plain_fields};
-use super::{Events, HDEL, HEXPIRED, HSET, edit, event_if, limits, set_all, write_or_null};
+use super::expiry::{DELETES, after_count, deadline, find_fields, plain_fields, record};
+use super::{
+    Events, HDEL, HEXPIRED, HSET, edit, event_if, limits, record_fields, set_all, write_or_null,
+};
 use crate::data::hash::{Hash, Lifetime, Limits};
 use crate::error::CmdError;
 use crate::resp::Args;
-use crate::shard::Cx;
+use crate::shard::{Cx, Keys};
 
 /// What becomes of the fields' expiries.
 #[derive(Clone, Copy)]
@@ -100,8 +102,11 @@ pub fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let Cx { keys, out, .. } = cx;
     // It also reads, which a miss is told of.
     keys.get(args.at(1));
+    let is_recorded = keys.is_recorded();
+    let (mut at, mut recorded) = (None, Vec::new());
     let changed = edit(keys, args.at(1), |hash| {
         let deadline = options.deadline(now, name)?;
+        at = deadline;
         out.array(fields.len());
         let event: Events = match deadline {
             Some(at) if at <= now => HEXPIRED,
@@ -111,7 +116,7 @@ pub fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         let (mut changed, mut touched) = (0, false);
         for field in fields.iter() {
             write_or_null(out, hash.get(field, now));
-            changed += match (hash.expiry(field, now), deadline) {
+            let one = match (hash.expiry(field, now), deadline) {
                 (Some(_), Some(at)) if at <= now => {
                     touched = true;
                     u64::from(hash.remove(field, now))
@@ -125,9 +130,18 @@ pub fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
                 }
                 _ => 0,
             };
+            changed += one;
+            recorded.extend((is_recorded && one > 0).then_some(field));
         }
         Ok((changed, event_if(touched, event)))
     })?;
+    let mut text = itoa::Buffer::new();
+    let effect: &[&[u8]] = match at {
+        Some(at) if at <= now => DELETES,
+        Some(at) => &[b"HPEXPIREAT", text.format(at).as_bytes()],
+        None => &[b"HPERSIST"],
+    };
+    record(&mut cx.keys, args.at(1), effect, &recorded);
     cx.keys.changed(changed);
     Ok(())
 }
@@ -137,6 +151,7 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let options = Options::parse(args.range(2, fields_at), true)?;
     let pairs = after_count(&args, fields_at, 2)?;
     let (limits, now, name) = (limits(cx), cx.now(), cx.name);
+    let (is_recorded, mut stale, mut put_for) = (cx.keys.is_recorded(), Vec::new(), None);
     let changed = edit(&mut cx.keys, args.at(1), |hash| {
         // An empty hash stands for a key that is not there.
         let meets = |demand: Option<bool>, exists| demand.is_none_or(|wanted| wanted == exists);
@@ -152,6 +167,10 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         if !fields.all(|field| meets(options.fields_exist, hash.contains(field, now))) {
             return Ok((None, &[] as Events));
         }
+        if is_recorded {
+            stale.extend(pairs.iter().step_by(2).filter(|field| hash.is_stale(field, now)));
+        }
+        put_for = Some(lifetime);
         let changed = set_pairs(hash, pairs, lifetime, limits, now);
         let events: Events = match lifetime {
             // As if they had been set and had expired at once.
@@ -161,9 +180,42 @@ pub fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         };
         Ok((Some(changed), events))
     })?;
+    if let Some(lifetime) = put_for.filter(|_| is_recorded) {
+        let changes = changed.unwrap_or(0) > 0;
+        record_pairs(&mut cx.keys, args.at(1), pairs, (lifetime, changes), &stale);
+    }
     cx.keys.changed(changed.unwrap_or(0));
     cx.out.int(i64::from(changed.is_some()));
     Ok(())
+}
+
+/// Records that fields were set, of which some were `stale`: there, though their time was over.
+fn record_pairs(
+    keys: &mut Keys,
+    key: &[u8],
+    pairs: Args,
+    (lifetime, changes): (Lifetime, bool),
+    stale: &[&[u8]],
+) {
+    let words: Vec<&[u8]> = pairs.iter().collect();
+    let mut at_text = itoa::Buffer::new();
+    match lifetime {
+        Lifetime::Until(at) if at <= keys.now() => {
+            if changes || !stale.is_empty() {
+                let fields: Vec<&[u8]> = pairs.iter().step_by(2).collect();
+                record(keys, key, DELETES, &fields);
+            }
+        }
+        Lifetime::Until(at) => {
+            let head = [b"HSETEX", b"PXAT".as_slice(), at_text.format(at).as_bytes()];
+            record_fields(keys, key, &head, &words, 2);
+        }
+        Lifetime::AsBefore => {
+            record(keys, key, DELETES, stale);
+            record_fields(keys, key, &[b"HSETEX", b"KEEPTTL"], &words, 2);
+        }
+        Lifetime::Endless => keys.effect_of_many(key, &[b"HSET", key], &words),
+    }
 }
 
 /// Sets fields, or removes them if their time has passed already; how many were touched.
@@ -179,15 +231,21 @@ pub fn hgetdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let fields = plain_fields(&args)?;
     let now = cx.now();
     let Cx { keys, out, .. } = cx;
+    let mut shrunk = false;
     let gone = edit(keys, args.at(1), |hash| {
         out.array(fields.len());
-        let mut gone = 0;
+        let (mut gone, len) = (0, hash.len());
         for field in fields.iter() {
             write_or_null(out, hash.get(field, now));
             gone += u64::from(hash.remove(field, now));
         }
+        shrunk = hash.len() < len;
         Ok((gone, event_if(gone > 0, HDEL)))
     })?;
+    if shrunk && cx.keys.is_recorded() {
+        let fields: Vec<&[u8]> = fields.iter().collect();
+        record(&mut cx.keys, args.at(1), DELETES, &fields);
+    }
     cx.keys.changed(gone);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Popping and moving for clients that wait until there is something: one attempt, and what is
 //! waited for when it finds nothing.
 
-use super::ends::{Several, end_of, move_one, pop_one};
+use super::ends::{Several, end_of, move_one, pop_command, pop_one};
 use crate::command::extended::Extended;
 use crate::data::Type;
 use crate::data::list::End;
@@ -55,6 +55,7 @@ fn pop(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
             out.bulk(key);
         };
         if pop_one(cx, key, end, name_it)? {
+            cx.keys.effect(key, &[pop_command(end), key]);
             return Ok(());
         }
     }
@@ -74,22 +75,28 @@ pub fn blmpop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 pub fn blmove(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (from, to) = (end_of(args.at(3))?, end_of(args.at(4))?);
     let until = deadline(args.at(5), cx.now())?;
-    move_or_wait(cx, (args.at(1), from), (args.at(2), to), until)
+    let words: [&[u8]; 5] = [b"LMOVE", args.at(1), args.at(2), args.at(3), args.at(4)];
+    move_or_wait(cx, (args.at(1), from), (args.at(2), to), until, &words)
 }
 
 pub fn brpoplpush(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let until = deadline(args.at(3), cx.now())?;
-    move_or_wait(cx, (args.at(1), End::Back), (args.at(2), End::Front), until)
+    let words: [&[u8]; 3] = [b"RPOPLPUSH", args.at(1), args.at(2)];
+    move_or_wait(cx, (args.at(1), End::Back), (args.at(2), End::Front), until, &words)
 }
 
+/// `words` are the command that moves without waiting.
 fn move_or_wait(
     cx: &mut Cx,
     source: (&[u8], End),
     target: (&[u8], End),
     until: Option<i64>,
+    words: &[&[u8]],
 ) -> Result<(), CmdError> {
     if !move_one(cx, source, target)? {
         wait(cx, 1..2, until, TimedOut::Null);
+    } else if cx.keys.is_recorded() && cx.keys.are_together(&[source.0, target.0]) {
+        cx.keys.effect(source.0, words);
     }
     Ok(())
 }

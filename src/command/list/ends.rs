@@ -145,7 +145,26 @@ pub(super) fn pop_several(
     }
     let is_empty = list.is_empty();
     list_changed(cx, key, pop_event(end), (is_empty, count));
+    if cx.keys.is_recorded() && count > 0 {
+        let mut text = itoa::Buffer::new();
+        cx.keys.effect(key, &[pop_command(end), key, text.format(count).as_bytes()]);
+    }
     Ok(true)
+}
+
+/// The command that takes from one end of one list.
+pub(super) fn pop_command(end: End) -> &'static [u8] {
+    match end {
+        End::Front => b"LPOP",
+        End::Back => b"RPOP",
+    }
+}
+
+fn push_command(end: End) -> &'static [u8] {
+    match end {
+        End::Front => b"LPUSH",
+        End::Back => b"RPUSH",
+    }
 }
 
 /// LEFT or RIGHT.
@@ -207,6 +226,10 @@ pub(super) fn move_one(
             let is_empty = list.is_empty();
             list_changed(cx, source, pop_event(from), (is_empty, 1));
         }
+    }
+    if cx.keys.is_recorded() && !cx.keys.are_together(&[source, target]) {
+        cx.keys.effect(source, &[pop_command(from), source]);
+        cx.keys.effect(target, &[push_command(to), target, element]);
     }
     cx.out.bulk(element);
     Ok(true)

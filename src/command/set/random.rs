@@ -20,7 +20,8 @@ pub(super) fn spop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         3 => Some(positive(args.at(2))?),
         _ => return Err(CmdError::SYNTAX),
     };
-    let limits = limits(cx);
+    let (limits, is_recorded) = (limits(cx), cx.keys.is_recorded());
+    let mut gone: Vec<Vec<u8>> = Vec::new();
     let Some(entry) = cx.keys.get_mut(key) else {
         match count {
             Some(_) => cx.out.set(0),
@@ -33,14 +34,32 @@ pub(super) fn spop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let popped = count.unwrap_or(1).min(len);
     match count {
         None => match set.pop(cx.random) {
-            Some(member) => cx.out.bulk(&member),
+            Some(member) => {
+                cx.out.bulk(&member);
+                gone.push(member);
+            }
             None => cx.out.null(),
         },
         Some(count) if count >= len => write_set(&mut cx.out, set),
         Some(count) => {
             cx.out.set(count);
             let out = &mut cx.out;
-            set.pop_many(count, &limits, cx.random, &mut |member| write_member(out, member));
+            set.pop_many(count, &limits, cx.random, &mut |member| {
+                if is_recorded {
+                    gone.push(member.to_vec());
+                }
+                write_member(out, member);
+            });
+        }
+    }
+    if is_recorded && popped > 0 {
+        // All of them at once need not be named.
+        match gone.is_empty() {
+            true => cx.keys.effect(key, &[b"DEL", key]),
+            false => {
+                let members: Vec<&[u8]> = gone.iter().map(Vec::as_slice).collect();
+                cx.keys.effect_of_many(key, &[b"SREM", key], &members);
+            }
         }
     }
     if popped > 0 {

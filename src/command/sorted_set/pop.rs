@@ -8,7 +8,7 @@ use crate::data::Type;
 use crate::data::sorted_set::{Direction, SortedSet};
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Protocol};
-use crate::shard::{Class, Cx, TimedOut, Wait};
+use crate::shard::{Class, Cx, Keys, TimedOut, Wait};
 use std::ops::Range;
 
 const NOT_POSITIVE: CmdError = CmdError::fixed("ERR value is out of range, must be positive");
@@ -90,7 +90,22 @@ fn take_from(cx: &mut Cx, key: &[u8], what: (End, usize, Form)) -> Result<bool, 
         keys.delete(key);
     }
     keys.changed(taken as u64);
+    record(keys, key, what, taken);
     Ok(true)
+}
+
+/// Records what was taken as taken from this key without waiting; how many only where it was asked.
+fn record(keys: &mut Keys, key: &[u8], (end, _, form): (End, usize, Form), taken: usize) {
+    let name: &[u8] = if end == End::Least { b"ZPOPMIN" } else { b"ZPOPMAX" };
+    match form {
+        Form::FlatWithKey => keys.effect(key, &[name, key]),
+        Form::NestedWithKey if keys.is_recorded() => {
+            let mut count = itoa::Buffer::new();
+            keys.effect(key, &[name, key, count.format(taken).as_bytes()]);
+        }
+        // ZPOPMIN and ZPOPMAX themselves.
+        _ => {}
+    }
 }
 
 pub fn zpopmin(cx: &mut Cx, args: Args) -> Result<(), CmdError> {

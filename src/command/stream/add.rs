@@ -137,7 +137,7 @@ pub fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let pairs: SmallVec<[&[u8]; 16]> = args.from(first).iter().collect();
     let (key, limits) = (args.at(1), node_limits(cx));
     let mut trimmed = 0;
-    let added = match cx.keys.get_mut(key) {
+    let (added, len) = match cx.keys.get_mut(key) {
         Some(entry) => {
             let stream = stream_of_mut(entry)?;
             if stream.log.last_id == Id::MAX {
@@ -149,7 +149,7 @@ pub fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             if let Some(trimming) = options.trimming {
                 trimmed = trim(stream, trimming);
             }
-            added
+            (added, stream.log.len())
         }
         None if !options.make => {
             cx.out.null();
@@ -161,8 +161,9 @@ pub fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             if let Some(trimming) = options.trimming {
                 trimmed = trim(&mut stream, trimming);
             }
+            let len = stream.log.len();
             insert(cx, key, stream);
-            added
+            (added, len)
         }
     };
     cx.keys.notify(Class::Stream, "xadd", key);
@@ -170,9 +171,29 @@ pub fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         cx.keys.notify(Class::Stream, "xtrim", key);
     }
     cx.keys.changed(1);
+    if cx.keys.is_recorded() {
+        record_added(cx, &args, &options, (added, len));
+    }
     cx.keys.ready(key);
     id::write(&mut cx.out, added);
     Ok(())
+}
+
+/// Records that an entry was added under its id, and how many are left: which went when a trimming
+/// is an approximate one depends on how they happen to lie in their nodes.
+fn record_added(cx: &mut Cx, args: &Args, options: &Options, (id, len): (Id, u64)) {
+    let (id, mut digits) = (id::Text::new(id), itoa::Buffer::new());
+    let mut words: SmallVec<[&[u8]; 16]> = args.iter().take(2).collect();
+    match options.trimming {
+        Some(Trimming { approximately: true, .. }) => {
+            words.extend((!options.make).then_some(b"NOMKSTREAM".as_slice()));
+            words.extend([b"MAXLEN".as_slice(), b"=", digits.format(len).as_bytes()]);
+        }
+        _ => words.extend(args.range(2, options.id_at).iter()),
+    }
+    words.push(id.as_bytes());
+    words.extend(args.from(options.id_at + 1).iter());
+    cx.keys.effect(args.at(1), &words);
 }
 
 fn refusal(refused: Refused) -> CmdError {
@@ -186,12 +207,23 @@ fn refusal(refused: Refused) -> CmdError {
 
 pub fn xtrim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let options = Options::read(cx, args, false)?;
+    let mut len = 0;
     let trimmed = match (cx.keys.get_mut(args.at(1)), options.trimming) {
-        (Some(entry), Some(trimming)) => trim(stream_of_mut(entry)?, trimming),
+        (Some(entry), Some(trimming)) => {
+            let stream = stream_of_mut(entry)?;
+            let trimmed = trim(stream, trimming);
+            len = stream.log.len();
+            trimmed
+        }
         _ => 0,
     };
     if trimmed > 0 {
         cx.keys.notify(Class::Stream, "xtrim", args.at(1));
+        if options.trimming.is_some_and(|trimming| trimming.approximately) {
+            let mut digits = itoa::Buffer::new();
+            let len = digits.format(len).as_bytes();
+            cx.keys.effect(args.at(1), &[b"XTRIM", args.at(1), b"MAXLEN", b"=", len]);
+        }
     }
     cx.keys.changed(trimmed);
     cx.out.int(trimmed as i64);

@@ -2,12 +2,13 @@
 
 use super::group::{CREATE_CONSUMER, pending_group};
 use super::range::write_message;
+use super::record::{self, Claimed, Of, Position};
 use super::{id, no_group_or_key, stream_of, stream_of_mut};
 use crate::command::number::integer;
 use crate::data::stream::{ConsumerId, Group, Id, Log, Message, Pending};
 use crate::error::{CmdError, shown};
 use crate::resp::{Args, Encoder};
-use crate::shard::{Class, Cx};
+use crate::shard::{Class, Cx, Keys, NO_CLOCK};
 use smallvec::SmallVec;
 
 /// Which pending entries XPENDING is to show.
@@ -127,10 +128,10 @@ impl Claim {
         while at < args.len() {
             at += claim.read_option(args, at, now)?;
         }
-        // -1 stands for none given, and what cannot be is no error, since clients compute it. When commands
-        // are replayed, which happens at the epoch or before, what they say is right.
-        let is_replay = now <= 0;
-        if claim.delivered_at < 0 || (claim.delivered_at > now && !is_replay) {
+        // -1 stands for none given, and what cannot be is no error, since clients compute it. What
+        // was recorded is right, and then there is no clock to tell.
+        let is_replayed = now == NO_CLOCK && claim.delivered_at >= 0;
+        if !is_replayed && !(0..=now).contains(&claim.delivered_at) {
             claim.delivered_at = now;
         }
         Ok(claim)
@@ -200,12 +201,13 @@ pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let claim = Claim::read(args, now)?;
     let moved = claim.last_id > group.last_id;
     group.last_id = group.last_id.max(claim.last_id);
-    let (consumer, made) = claimant(group, args.at(3), now);
+    let heard_at = if now == NO_CLOCK { claim.delivered_at } else { now };
+    let (consumer, made) = claimant(group, args.at(3), heard_at);
     let mut claimed: Vec<Message> = Vec::with_capacity(claim.ids.len());
-    let mut dropped = 0;
+    let mut dropped = Vec::new();
     for id in &claim.ids {
         let Some(message) = log.get(*id) else {
-            dropped += u64::from(group.acknowledge(*id));
+            dropped.extend(group.acknowledge(*id).then_some(*id));
             continue;
         };
         let old = group.pending_of(*id).copied();
@@ -221,18 +223,48 @@ pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         claimed.push(message);
     }
     if !claimed.is_empty() {
-        group.consumer_mut(consumer).active_at = Some(now);
+        group.consumer_mut(consumer).active_at = Some(heard_at);
     }
     write_claimed(&mut cx.out, &claimed, claim.just_id);
-    let mut changes = u64::from(made) + claimed.len() as u64 + dropped;
-    if moved && claimed.is_empty() && dropped == 0 {
+    let mut changes = u64::from(made) + (claimed.len() + dropped.len()) as u64;
+    if moved && changes == u64::from(made) {
         changes += 1;
     }
+    let (position, entries) = (Position::of(group), entries(group, &claimed));
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
+    if cx.keys.is_recorded() {
+        let of = Of { key, group: name };
+        record_all(&mut cx.keys, of, (args.at(3), made), &entries, &dropped, position);
+        if moved && entries.is_empty() {
+            record::moved(&mut cx.keys, of, position);
+        }
+    }
     cx.keys.changed(changes);
     Ok(())
+}
+
+/// What is pending of these entries, which were claimed just now.
+fn entries(group: &Group, claimed: &[Message]) -> Vec<Claimed> {
+    let entry = |message: &Message| Some(Claimed::new(message.id, group.pending_of(message.id)?));
+    claimed.iter().filter_map(entry).collect()
+}
+
+/// Records what a claim has done, whichever entries it has looked at for that.
+fn record_all(
+    keys: &mut Keys,
+    of: Of,
+    (consumer, made): (&[u8], bool),
+    claimed: &[Claimed],
+    dropped: &[Id],
+    position: Position,
+) {
+    if made {
+        record::made(keys, of, consumer);
+    }
+    record::claimed(keys, of, consumer, claimed, position.last_id);
+    record::dropped(keys, of, dropped);
 }
 
 fn idle(now: i64, pending: &Pending) -> i64 {
@@ -327,8 +359,13 @@ pub fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     out.array(gone.len());
     gone.iter().for_each(|id| id::write(out, *id));
     let changes = u64::from(made) + (claimed.len() + gone.len()) as u64;
+    let (position, entries) = (Position::of(group), entries(group, &claimed));
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
+    }
+    if cx.keys.is_recorded() {
+        let of = Of { key, group: name };
+        record_all(&mut cx.keys, of, (args.at(3), made), &entries, &gone, position);
     }
     cx.keys.changed(changes);
     Ok(())

@@ -9,6 +9,7 @@
 
 use super::group::CREATE_CONSUMER;
 use super::range::{write_entries, write_message};
+use super::record::{self, Claimed, Of, Position};
 use super::{id, no_group_or_key, stream_of, stream_of_mut};
 use crate::command::number::integer;
 use crate::data::Type;
@@ -290,12 +291,15 @@ fn serve(
     alone: bool,
 ) -> Result<bool, CmdError> {
     let now = cx.now();
-    let Some((group, consumer)) = request.group else { return Ok(false) };
+    let is_recorded = cx.keys.is_recorded();
+    let Some((name, consumer_name)) = request.group else { return Ok(false) };
     let Some(entry) = cx.keys.read_mut_unwatched(key) else { return Ok(false) };
-    let Some((log, group)) = stream_of_mut(entry)?.group_mut(group) else { return Ok(false) };
-    let (consumer, made) = group.find_or_make(consumer, now);
+    let Some((log, group)) = stream_of_mut(entry)?.group_mut(name) else { return Ok(false) };
+    let (consumer, made) = group.find_or_make(consumer_name, now);
     group.consumer_mut(consumer).seen_at = now;
     let history = after != Id::MAX;
+    let mut given: Vec<Claimed> = Vec::new();
+    let mut note = |entry| given.extend(is_recorded.then_some(entry));
     let serves = history || log.last_live().is_some_and(|last| last > group.last_id);
     if serves {
         let out = &mut cx.out;
@@ -304,12 +308,24 @@ fn serve(
         }
         write_key(out, key);
         match history {
-            true => write_history(out, log, group, consumer, (after, request.most), now),
-            false => write_new(out, log, group, consumer, request, now),
+            true => write_history(out, log, group, consumer, (after, request.most), now, &mut note),
+            false => write_new(out, log, group, consumer, request, now, &mut note),
         }
     }
+    let position = Position::of(group);
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
+    }
+    if is_recorded {
+        let (of, keys) = (Of { key, group: name }, &mut cx.keys);
+        keys.no_more_effects();
+        if made {
+            record::made(keys, of, consumer_name);
+        }
+        record::claimed(keys, of, consumer_name, &given, position.last_id);
+        if serves && !history {
+            record::moved(keys, of, position);
+        }
     }
     cx.keys.changed(u64::from(made) + u64::from(serves));
     Ok(serves)
@@ -323,6 +339,7 @@ fn write_history(
     consumer: ConsumerId,
     (after, most): (Id, usize),
     now: i64,
+    note: &mut dyn FnMut(Claimed),
 ) {
     let own = group.consumer(consumer).pending(after.next().unwrap_or(Id::MAX)..=Id::MAX);
     let ids: Vec<Id> = own.take(most).collect();
@@ -339,6 +356,7 @@ fn write_history(
         if let Some(pending) = group.pending_mut(id) {
             pending.delivered_at = now;
             pending.deliveries = pending.deliveries.wrapping_add(1);
+            note(Claimed::new(id, pending));
         }
     }
 }
@@ -352,12 +370,15 @@ fn write_new(
     consumer: ConsumerId,
     request: &Request,
     now: i64,
+    note: &mut dyn FnMut(Claimed),
 ) {
     let start = group.last_id.next().unwrap_or(Id::MAX);
     write_behind(out, log, start, request.most, |message| {
         group.read(message.id, log);
         if !request.no_ack {
-            group.assign(message.id, Pending { consumer, delivered_at: now, deliveries: 1 });
+            let pending = Pending { consumer, delivered_at: now, deliveries: 1 };
+            group.assign(message.id, pending);
+            note(Claimed::new(message.id, &pending));
         }
     });
     if !request.no_ack {

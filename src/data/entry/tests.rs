@@ -307,7 +307,7 @@ fn an_entry_goes_with_the_last_of_its_parts() {
     let Some(Object::Hash(fields)) = entry.object_mut() else { panic!("a hash") };
     set(fields, b"c", hash::Lifetime::Endless);
     assert!(!entry.is_expired(10));
-    assert_eq!(entry.object_mut().unwrap().purge_parts(10, 10), 2);
+    assert_eq!(entry.object_mut().unwrap().purge_parts(10, 10, &mut |_| ()), 2);
     assert!(entry.marked());
     entry.note_parts();
     assert!(!entry.marked() && !entry.has_expired_parts(10));
@@ -328,7 +328,7 @@ fn an_object_leaves_a_whole_entry_behind() {
         let object = Box::new(Object::Hash(fields));
         let mut entry = Entry::object(&[b'k'; 300], object, expire_at);
         let mut taken = entry.take_object().unwrap();
-        assert_eq!(taken.purge_parts(6, 10), 1);
+        assert_eq!(taken.purge_parts(6, 10, &mut |_| ()), 1);
         assert_eq!((text(&entry), entry.key()), (b"0".to_vec(), &[b'k'; 300][..]));
         assert_eq!((entry.expire_at(), entry.marked()), (expire_at, expire_at.is_some()));
         assert!(entry.take_object().is_none());

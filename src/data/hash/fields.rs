@@ -148,8 +148,9 @@ impl Fields {
         }
     }
 
-    /// Takes out up to `max` fields that have expired, the longest expired first; how many.
-    pub(super) fn purge(&mut self, now: i64, max: usize) -> usize {
+    /// Takes out up to `max` fields that have expired, the longest expired first, and names them;
+    /// how many.
+    pub(super) fn purge(&mut self, now: i64, max: usize, name: &mut dyn FnMut(&[u8])) -> usize {
         let mut gone = 0;
         while gone < max
             && let Some(expiries) = &mut self.expiries
@@ -158,6 +159,7 @@ impl Fields {
         {
             if let Some(field) = self.table.remove_where(hash, stands_for(at, hash)) {
                 self.bytes -= field.allocated();
+                name(field.key());
                 gone += 1;
             }
             if self.table.get_where(hash, stands_for(at, hash)).is_none() {

@@ -72,10 +72,16 @@ fn what_has_expired_is_purged_in_its_order() {
         let until = Lifetime::Until(1000 + n / 10);
         hash.set(field.as_bytes(), FieldValue::Int(n), until, LIMITS, 0);
     }
-    assert_eq!((hash.purge(1000, 100), hash.live_len(1000)), (0, 100));
-    assert_eq!((hash.purge(1003, 7), hash.len(), hash.live_len(1003)), (7, 93, 70));
-    assert_eq!((hash.purge(1003, 100), hash.len(), hash.next_expiry()), (23, 70, Some(1003)));
-    assert_eq!((hash.purge(i64::MAX, 1000), hash.len(), hash.has_expiries()), (70, 0, false));
+    assert_eq!((hash.purge(1000, 100, &mut |_| ()), hash.live_len(1000)), (0, 100));
+    assert_eq!((hash.purge(1003, 7, &mut |_| ()), hash.len(), hash.live_len(1003)), (7, 93, 70));
+    assert_eq!(
+        (hash.purge(1003, 100, &mut |_| ()), hash.len(), hash.next_expiry()),
+        (23, 70, Some(1003))
+    );
+    assert_eq!(
+        (hash.purge(i64::MAX, 1000, &mut |_| ()), hash.len(), hash.has_expiries()),
+        (70, 0, false)
+    );
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn memory_is_counted() {
     assert_eq!(hash.duplicate().allocated(), full);
     (0..500).for_each(|n| hash.set_expire(format!("field:{n:06}").as_bytes(), Some(9)));
     assert!(hash.allocated() > full + 500 * 24, "{} after {full}", hash.allocated());
-    hash.purge(10, usize::MAX);
+    hash.purge(10, usize::MAX, &mut |_| ());
     assert!(hash.allocated() < full * 7 / 10, "{} after {full}", hash.allocated());
     let mut steps = 0;
     while !hash.clear_step(50) {
@@ -203,7 +209,7 @@ fn apply(hash: &mut Hash, model: &mut Model, now: &mut i64, step: Step) {
         }
         Step::Purge(max) => {
             let before = hash.len();
-            let gone = hash.purge(at, max);
+            let gone = hash.purge(at, max, &mut |_| ());
             assert_eq!((hash.len() + gone, gone <= max), (before, true));
             assert!(gone == max || hash.live_len(at) == hash.len());
         }
