@@ -5,7 +5,7 @@
 
 use crate::error::CmdError;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A number with one writing thread and any number of readers.
@@ -61,7 +61,36 @@ pub struct PersistStats {
     pub loaded_bytes: AtomicU64,
     /// Keys that were loaded at the start.
     pub loaded_keys: AtomicU64,
+    /// What snapshot is under way: one of the numbers below. And since when, milliseconds since the
+    /// epoch.
+    pub saving: AtomicU8,
+    pub saving_since: AtomicI64,
+    /// Keys of it: all, and those that are written.
+    pub saving_keys: AtomicU64,
+    pub saved_keys: AtomicU64,
+    /// Snapshots to be begun when none is under way, as bits: 1 and 2 shifted by the numbers below.
+    pub wanted_saves: AtomicU8,
+    /// Seconds since the epoch.
+    pub last_save_at: AtomicI64,
+    pub saves: AtomicU64,
+    pub save_failed: AtomicBool,
+    /// How long the last one took, seconds and one more; 0 before the first.
+    pub last_save_seconds: AtomicU64,
+    pub rewrite_failed: AtomicBool,
+    pub rewrites: AtomicU64,
+    pub last_rewrite_seconds: AtomicU64,
+    /// Changes of all shards as of the last snapshot.
+    pub changes_at_save: AtomicU64,
+    /// As of the cut of the one that is under way.
+    pub changes_at_cut: AtomicU64,
+    /// When a snapshot was tried last, milliseconds since the epoch.
+    pub tried_save_at: AtomicI64,
 }
+
+/// The numbers in [`PersistStats::saving`].
+pub const SAVING_NOTHING: u8 = 0;
+pub const SAVING_SNAPSHOT: u8 = 1;
+pub const SAVING_REWRITE: u8 = 2;
 
 impl PersistStats {
     /// Whether writes are refused, and what with.

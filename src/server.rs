@@ -76,6 +76,14 @@ pub fn run_faulty(
         "ready to accept connections"
     );
     signals.wait(&shared.stopping);
+    let saves = !shared.env.config().save.is_empty();
+    let is_loaded = shared.loading.load(Ordering::Acquire) == 0;
+    if saves && is_loaded && !shared.stopping.load(Ordering::Acquire) {
+        tracing::info!("writing the last snapshot; another signal stops at once");
+        shared.saves.stop_after_save();
+        shared.bells[0].ring();
+        signals.wait(&shared.stopping);
+    }
     tracing::info!("stopping");
     shared.stop();
     let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
@@ -116,6 +124,7 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
     });
     Ok(Shared {
         loading: AtomicUsize::new(0),
+        saves: Default::default(),
         loaded: (0..shards).map(|_| Mutex::new(None)).collect(),
         journal,
         env: Env {

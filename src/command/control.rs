@@ -138,8 +138,27 @@ pub enum Control {
     Track(Box<TrackingRequest>),
     /// The client is shown what all clients do; then `+OK`.
     Monitor,
-    /// Stop the server; the connection is closed without a reply.
-    Shutdown,
+    /// Begin a snapshot.
+    Save(SaveRequest),
+    /// Stop the server, after a snapshot if that is asked for; the connection is closed without a reply.
+    Shutdown { save: Option<bool> },
+}
+
+/// What a snapshot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveKind {
+    Snapshot,
+    /// It takes the place of the append-only files until now.
+    Rewrite,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaveRequest {
+    pub kind: SaveKind,
+    /// The reply comes when it is written.
+    pub wait: bool,
+    /// It may begin when the one that runs has ended.
+    pub later: bool,
 }
 
 /// A client listens to something from now on, or no more.

@@ -30,6 +30,7 @@ mod lcs;
 mod list;
 mod number;
 mod object;
+mod persistence;
 mod pubsub;
 mod registry;
 mod scan;
@@ -53,7 +54,9 @@ pub use connection::REDIS_VERSION;
 pub use control::SessionCx;
 pub use control::SubscriptionChange;
 pub use control::write_client_line;
-pub use control::{Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, Faults};
+pub use control::{
+    Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, Faults, SaveKind, SaveRequest,
+};
 pub use dump::load_limits;
 pub use execute::{Caller, execute, execute_session};
 pub use function::{
@@ -77,7 +80,7 @@ pub use tracking::{TrackingChange, TrackingOptions, TrackingRequest};
 pub use transaction::EXEC_ABORT;
 
 /// The families, in the order in which COMMAND lists them.
-const FAMILIES: [&[Command]; 30] = [
+const FAMILIES: [&[Command]; 31] = [
     string::COMMANDS,
     counter::COMMANDS,
     lcs::COMMANDS,
@@ -103,6 +106,7 @@ const FAMILIES: [&[Command]; 30] = [
     debug::COMMANDS,
     server::COMMANDS,
     info::COMMANDS,
+    persistence::COMMANDS,
     cluster::COMMANDS,
     transaction::COMMANDS,
     pubsub::COMMANDS,

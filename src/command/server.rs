@@ -177,7 +177,7 @@ fn shutdown(_: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
         match () {
             _ if args.is(at, "SAVE") => save = true,
             _ if args.is(at, "NOSAVE") => no_save = true,
-            // There is no replica to wait for and no save that could fail.
+            // There is no replica to wait for.
             _ if args.is(at, "NOW") || args.is(at, "FORCE") => urgent = true,
             _ if args.is(at, "ABORT") => abort = true,
             _ => return Err(CmdError::SYNTAX),
@@ -186,10 +186,7 @@ fn shutdown(_: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     match () {
         _ if save && no_save || abort && (save || no_save || urgent) => Err(CmdError::SYNTAX),
         _ if abort => Err(CmdError::fixed("ERR No shutdown in progress.")),
-        _ if save => Err(CmdError::fixed(
-            "ERR Errors trying to SHUTDOWN: there are no snapshots yet, use SHUTDOWN NOSAVE",
-        )),
-        _ => Ok(Control::Shutdown),
+        _ => Ok(Control::Shutdown { save: (save || no_save).then_some(save) }),
     }
 }
 

@@ -77,6 +77,7 @@ pub const FAST: Flags = Flags(1 << 13);
 pub const NO_AUTH: Flags = Flags(1 << 14);
 pub const MAY_REPLICATE: Flags = Flags(1 << 15);
 pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 16);
+pub const NO_ASYNC_LOADING: Flags = Flags(1 << 17);
 pub const NO_MULTI: Flags = Flags(1 << 18);
 pub const ALLOW_BUSY: Flags = Flags(1 << 19);
 // Flags without a name are the server's own: COMMAND does not show them.

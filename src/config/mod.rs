@@ -43,7 +43,8 @@ pub use render::default_conf;
 pub use row::{Action, Group, Kind, Mutability, Row};
 pub use values::{
     BindAddress, BindHost, ClusterMode, EvictionPolicy, FsyncPolicy, LogFormat, LogLevel,
-    OutputLimit, OutputLimits, ProtectedAction, Rename, SaveRule, Secret, Supervised, Values,
+    OutputLimit, OutputLimits, ProtectedAction, Rename, SaveRule, Secret, SnapshotFiles,
+    Supervised, Values,
 };
 
 /// The configuration of a server: its values and the file that they came from.

@@ -60,6 +60,10 @@ choices!(
     SanitizePayload { No = "no", Yes = "yes", Clients = "clients" }
 );
 choices!(
+    /// What a snapshot is written to.
+    SnapshotFiles { One = "one", Shards = "shards" }
+);
+choices!(
     /// When what was appended is synced.
     FsyncPolicy { Always = "always", EverySecond = "everysec", No = "no" }
 );
@@ -170,6 +174,13 @@ pub struct Values {
     pub appendfsync: FsyncPolicy,
     pub appenddirname: String,
     pub aof_load_truncated: bool,
+    pub auto_aof_rewrite_percentage: u32,
+    pub auto_aof_rewrite_min_size: u64,
+    pub snapshot_files: SnapshotFiles,
+    pub dbfilename: String,
+    /// 1 to 100.
+    pub snapshot_max_cpu: u32,
+    pub rdbchecksum: bool,
     pub notify_keyspace_events: EventClasses,
 }
 

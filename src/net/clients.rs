@@ -81,10 +81,8 @@ impl Worker {
                 self.reply_to_command(conn, |out| out.raw(&reply));
                 conn.session.closing = true;
             }
-            Control::Shutdown => {
-                conn.session.closing = true;
-                self.shared.stop();
-            }
+            Control::Save(request) => self.save(io, token, conn, request),
+            Control::Shutdown { save } => self.shut_down(io, conn, save),
         }
         self.keep_buffer(reply);
     }

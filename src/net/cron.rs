@@ -45,14 +45,19 @@ impl Worker {
             self.background.expire_more = true;
             self.look_at_conns(io);
             self.background.rates.sample(self.now, &self.shard.stats);
+            self.look_after_saves(io);
         }
-        if self.background.expire_more && !self.pause.keeps_expired() {
+        if self.background.expire_more
+            && !self.pause.keeps_expired()
+            && !self.line.intents.holds_all()
+        {
             self.expire_slice();
             if self.has_ready() {
                 self.serve();
             }
         }
         self.look_after_tracking(due);
+        self.save_slice();
         self.more |= self.shard.keyspace.free_piece();
     }
 

@@ -24,6 +24,7 @@ mod monitor;
 mod operation;
 mod pause;
 mod recording;
+mod saving;
 mod scanning;
 mod script;
 mod squash;
@@ -36,4 +37,5 @@ mod worker;
 
 pub use busy::BusyShards;
 pub use mail::Message;
+pub use saving::{functions, unsaved_changes};
 pub use worker::{Shared, Worker, shard_settings};

@@ -27,6 +27,7 @@ use super::conn::Conn;
 use super::line::each_intent;
 use super::mail::Message;
 use super::operation::Operation;
+use super::saving::Cut;
 use super::worker::Worker;
 use crate::command::{Caller, CommandId, Merge};
 use crate::journal::Unit;
@@ -35,6 +36,7 @@ use crate::route::{Batch, merge};
 use crate::rt::{Io, Token};
 use crate::shard::{Intent, Path};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// Intents of a stop among which a key that comes again is found.
 const INTENTS_COMPARED: usize = 16;
@@ -77,6 +79,8 @@ pub struct Tour {
     replies: Vec<Reply>,
     /// The replies are the elements of one, as EXEC's are.
     block: bool,
+    /// It begins a snapshot on all shards.
+    pub cut: Option<Arc<Cut>>,
     /// It has changed something.
     wrote: bool,
     /// Its reply waits until the last shard's journal has written so far.
@@ -96,6 +100,7 @@ impl Tour {
             parts: Vec::new(),
             replies: Vec::new(),
             block: false,
+            cut: None,
             wrote: false,
             mark: 0,
         })
@@ -161,6 +166,19 @@ impl Tour {
 }
 
 impl Worker {
+    /// Has a tour that has not begun visit a shard.
+    pub(super) fn add_stop(&mut self, tour: &mut Tour, shard: usize) {
+        let batch = self.batch(shard, tour.token);
+        tour.stops.push(Stop {
+            shard,
+            batch,
+            intents: SmallVec::new(),
+            hold: 0,
+            published: false,
+            effects: Unit::new(),
+        });
+    }
+
     /// Adds a part to a tour that has not begun: a request of `words` for `shard`.
     pub(super) fn add_part<'a>(
         &mut self,
@@ -173,15 +191,7 @@ impl Worker {
         let at = match tour.stops.iter().position(|stop| stop.shard == shard) {
             Some(at) => at,
             None => {
-                let batch = self.batch(shard, tour.token);
-                tour.stops.push(Stop {
-                    shard,
-                    batch,
-                    intents: SmallVec::new(),
-                    hold: 0,
-                    published: false,
-                    effects: Unit::new(),
-                });
+                self.add_stop(tour, shard);
                 tour.stops.len() - 1
             }
         };
@@ -208,7 +218,7 @@ impl Worker {
         self.flush_batches();
         if conn.queue.is_empty() {
             conn.operation = Some(Operation::Touring(None));
-            return self.set_out(io, tour, conn);
+            return self.set_out(io, tour, Some(conn));
         }
         // What this connection has sent elsewhere comes first.
         conn.operation = Some(Operation::Touring(Some(tour)));
@@ -219,15 +229,20 @@ impl Worker {
         if let Some(Operation::Touring(tour)) = &mut conn.operation
             && let Some(tour) = tour.take()
         {
-            self.set_out(io, tour, conn);
+            self.set_out(io, tour, Some(conn));
         }
     }
 
-    fn set_out(&mut self, io: &mut dyn Io, mut tour: Box<Tour>, conn: &mut Conn) {
+    pub(super) fn set_out(
+        &mut self,
+        io: &mut dyn Io,
+        mut tour: Box<Tour>,
+        conn: Option<&mut Conn>,
+    ) {
         tour.now = self.now;
         let first = tour.stops[0].shard;
         match first == self.index {
-            true => self.take_in(io, tour, Some(conn)),
+            true => self.take_in(io, tour, conn),
             false => self.go_to(first, tour),
         }
     }
@@ -279,6 +294,9 @@ impl Worker {
         }
         tour.wrote |= batch.wrote;
         tour.stops[at].effects = self.end_unit();
+        if let Some(cut) = tour.cut.clone() {
+            self.take_cut(&cut, at + 1 == tour.stops.len());
+        }
         if at + 1 == tour.stops.len() {
             let effects = tour.stops.iter_mut().flat_map(|stop| std::mem::take(&mut stop.effects));
             self.record_unit(effects.collect());

@@ -11,11 +11,12 @@ use super::mail::Message;
 use super::monitor::Monitors;
 use super::pause::Pause;
 use super::recording::Recording;
+use super::saving::{Saves, SavingHere};
 use super::script::Scripts;
 use super::subscribers::Subscribers;
 use super::tracking::Trackers;
 use crate::command::Env;
-use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, Values};
+use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, SaveRule, Values};
 use crate::persist::Journal;
 use crate::resp::Span;
 use crate::route::{Batch, Mailboxes};
@@ -44,6 +45,7 @@ pub struct Shared {
     /// What was loaded, by shard, and where effects are recorded from then on.
     pub loaded: Box<[Mutex<Option<Loaded>>]>,
     pub journal: Option<Arc<Journal>>,
+    pub saves: Saves,
     /// A shard is giving up tracked keys; not two at once, or they would give up too many.
     pub giving_up: AtomicBool,
 }
@@ -78,6 +80,11 @@ pub(super) struct Limits {
     pub keepalive_s: u32,
     /// How long a script may run before others get `-BUSY`, milliseconds; 0 is for ever.
     pub busy_after_ms: u64,
+    /// Most of its time that a shard spends on a snapshot, percent.
+    pub snapshot_percent: u32,
+    /// By how much, percent, and to how much, bytes, append-only files grow before they are rewritten.
+    pub rewrite_at: (u32, u64),
+    pub save: Vec<SaveRule>,
 }
 
 impl Limits {
@@ -96,6 +103,9 @@ impl Limits {
             dynamic_hz: config.dynamic_hz,
             keepalive_s: config.tcp_keepalive,
             busy_after_ms: config.busy_reply_threshold.max(0) as u64,
+            snapshot_percent: config.snapshot_max_cpu,
+            rewrite_at: (config.auto_aof_rewrite_percentage, config.auto_aof_rewrite_min_size),
+            save: config.save.clone(),
         }
     }
 }
@@ -169,6 +179,7 @@ pub struct Worker {
     pub(super) monitors: Monitors,
     pub(super) pause: Pause,
     pub(super) recording: Recording,
+    pub(super) saving: SavingHere,
     pub(super) busy: Busy,
     pub(super) scripts: Scripts,
     /// Connections that are not read from because the queue to a shard is full.
@@ -207,6 +218,7 @@ impl Worker {
             monitors: Monitors::default(),
             pause: Pause::default(),
             recording: Recording::default(),
+            saving: SavingHere::default(),
             busy: Busy::default(),
             scripts: Scripts::default(),
             held_back: Vec::new(),
@@ -563,6 +575,7 @@ impl Handler for Worker {
         self.retry_waiting(io);
         self.serve_deferred();
         self.look_at_deadlines(io);
+        self.tell_of_saves(io);
         if self.pause.is_on() || self.pause.has_held() {
             self.look_at_pause(io);
         }
@@ -584,7 +597,11 @@ impl Handler for Worker {
         let bell = &self.shared.bells[self.index];
         // Who waits for held keys is to hear at once that they are let go.
         bell.arm(self.line.is_waited_in() || self.waiters.expects());
-        if self.mail.has_mail() || self.has_news_of_journal() || self.is_loaded() {
+        if self.mail.has_mail()
+            || self.has_news_of_journal()
+            || self.has_news_of_saves()
+            || self.is_loaded()
+        {
             bell.disarm();
             return None;
         }
@@ -593,7 +610,8 @@ impl Handler for Worker {
         let deadlines = [self.waiters.next_deadline(), self.pause.deadline()];
         let deadline = deadlines.into_iter().flatten().min().map_or(wait, |at| at - self.now);
         let wait = wait.min(deadline);
-        Some(Duration::from_millis(wait.clamp(1, 1000) as u64))
+        let wait = Duration::from_millis(wait.clamp(1, 1000) as u64);
+        Some(self.saving.wait().map_or(wait, |slice| slice.min(wait)))
     }
 
     fn stopped(&self) -> bool {

@@ -25,6 +25,9 @@ pub trait Disk: Send + Sync {
 
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Gives a file another name, in place of the one that had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// The names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
 
@@ -39,6 +42,9 @@ pub trait Disk: Send + Sync {
 pub trait Appender: Send + Sync {
     /// Appends all of the pieces. After an error any part of them may be there.
     fn append(&self, pieces: &[&[u8]]) -> io::Result<()>;
+
+    /// Writes over what is there.
+    fn overwrite(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Cuts the file, after an append that failed.
     fn truncate(&self, len: u64) -> io::Result<()>;
@@ -97,6 +103,10 @@ impl Disk for Directory {
         fs::remove_file(self.root.join(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.root.join(from), self.root.join(to))
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let names = fs::read_dir(&self.root)?;
         names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
@@ -130,6 +140,11 @@ impl Appender for File {
             }
         }
         Ok(())
+    }
+
+    fn overwrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.write_all_at(bytes, at)
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

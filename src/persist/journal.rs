@@ -8,6 +8,8 @@
 //! A shard lets go of a reply to a write when `written` has reached what it handed over. While rounds cannot be
 //! written, the queue waits and [`PersistStats::is_failing`], so that new writes are refused.
 
+use super::manifest::Generation;
+use super::save::Saving;
 use super::writer::{Failure, Handed, Writer};
 use crate::clock;
 use crate::config::FsyncPolicy;
@@ -34,6 +36,10 @@ enum Order {
         by: usize,
         number: u64,
     },
+    /// What follows goes to new segments, behind the snapshots that are being made.
+    Switch(Arc<Saving>),
+    /// The data begins with these snapshots.
+    Rebase(Generation),
 }
 
 #[derive(Default)]
@@ -138,6 +144,16 @@ impl Journal {
         self.push(Order::Sync { by, number });
     }
 
+    /// Has what is handed over from now on go to new segments, and tells `saving` which.
+    pub fn switch(&self, saving: Arc<Saving>) {
+        self.push(Order::Switch(saving));
+    }
+
+    /// These snapshots take the place of the segments before them.
+    pub fn rebase(&self, base: Generation) {
+        self.push(Order::Rebase(base));
+    }
+
     fn push(&self, order: Order) {
         let mut queue = locked(&self.queue);
         queue.orders.push(order);
@@ -199,6 +215,11 @@ impl Journal {
                     writer.collect(handed);
                 }
                 Order::Sync { by, number } => to_sync.push((by, number)),
+                Order::Switch(saving) => self.switch_segments(writer, &saving),
+                Order::Rebase(base) => {
+                    self.insist(|| writer.rebase(base));
+                    self.stats.base_size.store(writer.size(), Ordering::Relaxed);
+                }
             }
         }
         let always = self.policy() == FsyncPolicy::Always;
@@ -226,6 +247,23 @@ impl Journal {
             }
         }
         self.look_after_sync(writer);
+    }
+
+    /// Writes what was handed over until now, and begins new segments.
+    fn switch_segments(&self, writer: &mut Writer, saving: &Saving) {
+        let always = self.policy() == FsyncPolicy::Always;
+        self.wait_for_sync(writer);
+        self.insist(|| writer.write_round(clock::wall_ms(), always));
+        let shards = self.written.len();
+        let mut generation = None;
+        self.insist(|| {
+            generation = Some(writer.begin_generation(shards)?);
+            Ok(())
+        });
+        match generation {
+            Some(generation) => saving.belongs_to(generation),
+            None => saving.give_up(),
+        }
     }
 
     /// Tries something until it succeeds, or the server stops. Meanwhile writes are refused.

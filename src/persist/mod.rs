@@ -16,6 +16,7 @@
 //! | [`scan`] | what a segment holds, and how far it can be used |
 //! | [`replay`], [`recover`] | effects run again; from the files back to the keys |
 //! | [`foreign`], [`aof_reader`], [`redis_manifest`] | what Redis has left, read |
+//! | [`save`] | snapshots of all shards, written to files |
 //! | [`journal`] | the queue, the threads that write and sync, what shards see of them |
 //!
 //! # Why half a transaction is never found
@@ -33,6 +34,7 @@ pub mod manifest;
 pub mod recover;
 pub mod redis_manifest;
 pub mod replay;
+pub mod save;
 pub mod scan;
 pub mod writer;
 

@@ -1,7 +1,7 @@
 //! INFO's section on files.
 
 use super::{Fields, SessionCx, sum};
-use crate::metrics::PersistStats;
+use crate::metrics::{PersistStats, SAVING_NOTHING, SAVING_REWRITE};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) fn persistence(cx: &SessionCx, fields: &mut Fields) {
@@ -9,14 +9,18 @@ pub(super) fn persistence(cx: &SessionCx, fields: &mut Fields) {
     let since = persist.loading_since.load(Ordering::Relaxed);
     fields.add("loading", u8::from(since > 0));
     fields.add("async_loading", 0);
-    fields.add("rdb_changes_since_last_save", sum(cx.env, |s| &s.changes));
-    fields.add("rdb_bgsave_in_progress", 0);
-    fields.add("rdb_last_save_time", cx.env.started_at / 1000);
-    fields.add("rdb_last_bgsave_status", "ok");
-    fields.add("rdb_saves", 0);
+    snapshots(cx, persist, fields);
     let appendonly = cx.env.config().appendonly;
     fields.add("aof_enabled", u8::from(appendonly));
-    fields.add("aof_rewrite_in_progress", 0);
+    let saving = persist.saving.load(Ordering::Relaxed);
+    fields.add("aof_rewrite_in_progress", u8::from(saving == SAVING_REWRITE));
+    let wanted = persist.wanted_saves.load(Ordering::Relaxed);
+    fields.add("aof_rewrite_scheduled", u8::from(wanted & (1 << SAVING_REWRITE) != 0));
+    fields.add("aof_last_rewrite_time_sec", lasted(&persist.last_rewrite_seconds));
+    fields.add("aof_current_rewrite_time_sec", since_begin(cx, saving == SAVING_REWRITE));
+    let failed = persist.rewrite_failed.load(Ordering::Relaxed);
+    fields.add("aof_last_bgrewrite_status", if failed { "err" } else { "ok" });
+    fields.add("aof_rewrites", number(&persist.rewrites));
     if appendonly {
         let failing = persist.is_failing();
         fields.add("aof_last_write_status", if failing { "err" } else { "ok" });
@@ -30,6 +34,37 @@ pub(super) fn persistence(cx: &SessionCx, fields: &mut Fields) {
     if since > 0 {
         loading(persist, cx.now - since, fields);
     }
+}
+
+/// Seconds since the snapshot under way was begun, if it is the one that is asked for.
+fn since_begin(cx: &SessionCx, is_running: bool) -> i64 {
+    let since = cx.env.persist.saving_since.load(Ordering::Relaxed);
+    if is_running { (cx.now - since).max(0) / 1000 } else { -1 }
+}
+
+/// Seconds as INFO has them: -1 before the first time.
+fn lasted(seconds: &AtomicU64) -> i64 {
+    number(seconds) as i64 - 1
+}
+
+fn snapshots(cx: &SessionCx, persist: &PersistStats, fields: &mut Fields) {
+    let saving = persist.saving.load(Ordering::Relaxed);
+    let is_running = saving != SAVING_NOTHING;
+    fields.add("current_save_keys_processed", number(&persist.saved_keys));
+    fields.add("current_save_keys_total", number(&persist.saving_keys));
+    let changes = sum(cx.env, |s| &s.changes);
+    let changes = changes.saturating_sub(number(&persist.changes_at_save));
+    fields.add("rdb_changes_since_last_save", changes);
+    let snapshot = is_running && saving != SAVING_REWRITE;
+    fields.add("rdb_bgsave_in_progress", u8::from(snapshot));
+    let at = persist.last_save_at.load(Ordering::Relaxed);
+    fields.add("rdb_last_save_time", if at > 0 { at } else { cx.env.started_at / 1000 });
+    let failed = persist.save_failed.load(Ordering::Relaxed);
+    fields.add("rdb_last_bgsave_status", if failed { "err" } else { "ok" });
+    fields.add("rdb_last_bgsave_time_sec", lasted(&persist.last_save_seconds));
+    fields.add("rdb_current_bgsave_time_sec", since_begin(cx, snapshot));
+    fields.add("rdb_saves", number(&persist.saves));
+    fields.add("rdb_last_load_keys_loaded", number(&persist.loaded_keys));
 }
 
 fn number(counter: &AtomicU64) -> u64 {

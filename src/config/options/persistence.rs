@@ -2,9 +2,9 @@
 
 use super::super::{
     row::{Action, Group, Kind, Row},
-    values::FsyncPolicy,
+    values::{FsyncPolicy, SnapshotFiles},
 };
-use super::{bool_row, choice_row, special};
+use super::{bool_row, choice_row, int_row, memory_row, special};
 
 pub(super) const ROWS: &[Row] = &[
     Row::new(
@@ -12,12 +12,11 @@ pub(super) const ROWS: &[Row] = &[
         "save",
         Kind::Special(special::SAVE),
         "\"\"",
-        "When to write a snapshot: pairs of seconds and changes. Only the empty value (never) is \
-         accepted so far, since snapshots aren't written yet; in a file other values give a \
-         warning.",
+        "When to write a snapshot: pairs of seconds and changes. It is written when one of them says that so \
+         many changes were made and so many seconds have passed; and at the end, if there is any. The empty \
+         value is never.",
     )
-    .mutable()
-    .warn(|v| !v.save.is_empty(), "snapshots aren't written yet: nothing is saved to disk"),
+    .mutable(),
     bool_row!(
         Persistence,
         "appendonly",
@@ -47,6 +46,65 @@ pub(super) const ROWS: &[Row] = &[
         },
         "\"appendonlydir\"",
         "Directory of the append-only files, a name in dir.",
+    ),
+    int_row!(
+        Persistence,
+        "auto-aof-rewrite-percentage",
+        auto_aof_rewrite_percentage,
+        0,
+        i32::MAX as i64,
+        "100",
+        "Rewrite the append-only files when they have grown by so much since the last time; 0 is never."
+    )
+    .mutable()
+    .unit("percent"),
+    memory_row!(
+        Persistence,
+        "auto-aof-rewrite-min-size",
+        auto_aof_rewrite_min_size,
+        0,
+        i64::MAX as u64,
+        "64mb",
+        "Size from which on the append-only files are rewritten by themselves."
+    )
+    .mutable(),
+    choice_row!(
+        Persistence,
+        "snapshot-files",
+        snapshot_files: SnapshotFiles,
+        "one",
+        "What a snapshot is written to. With one it is a single file, dbfilename, as Redis has it. With shards it \
+         is a file for each shard, each of which Redis can read, in a directory with dbfilename's name and .shards \
+         behind it: these are loaded at the same time."
+    )
+    .mutable(),
+    Row::new(
+        Group::Persistence,
+        "dbfilename",
+        Kind::Text {
+            get: |v| Some(v.dbfilename.as_str()),
+            set: |v, new| v.dbfilename = new.unwrap_or_default(),
+        },
+        "\"dump.rdb\"",
+        "Name of the snapshot's file, in dir.",
+    ),
+    int_row!(
+        Persistence,
+        "snapshot-max-cpu",
+        snapshot_max_cpu,
+        1,
+        100,
+        "50",
+        "Most of its time that a shard spends on a snapshot, in percent. Less is slower and disturbs less."
+    )
+    .mutable()
+    .unit("percent"),
+    bool_row!(
+        Persistence,
+        "rdbchecksum",
+        rdbchecksum,
+        "yes",
+        "Check the checksums of snapshots when they are loaded. They are always written."
     ),
     bool_row!(
         Persistence,

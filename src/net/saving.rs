@@ -1,0 +1,463 @@
+//! Snapshots: when one begins, the cut, and each shard's part of it.
+//!
+//! The cut is a tour through all shards that holds all keys: at each it begins the shard's snapshot (see
+//! `shard::snapshot`), and at the last one, while all are still held, the journal goes to new segments.
+//! So the snapshots of all shards are of one point in the order of everything, and what follows
+//! them in the journal is what was done after that point.
+//!
+//! Then each shard writes its keys in slices of its turns, for no more than `snapshot-max-cpu` of its time, and
+//! only as fast as the files take it.
+
+use super::conn::Conn;
+use super::operation::Operation;
+use super::tour::Tour;
+use super::worker::Worker;
+use crate::clock;
+use crate::command::{Env, REDIS_VERSION, SaveKind, SaveRequest};
+use crate::config::SnapshotFiles;
+use crate::error::CmdError;
+use crate::metrics::{SAVING_NOTHING, SAVING_REWRITE, SAVING_SNAPSHOT, memory_used};
+use crate::persist::Directory;
+use crate::persist::save::{About, Purpose, Saving};
+use crate::resp::Protocol;
+use crate::rt::{Bells, Io, Token};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest piece of a snapshot between two turns of the loop.
+const SLICE: Duration = Duration::from_micros(200);
+/// Bytes that a snapshot may have given to its files and that are not written; with more it waits.
+const PENDING_MAX: u64 = 16 << 20;
+/// After a snapshot that failed, the next one is not begun by itself earlier.
+const RETRY_MS: i64 = 5000;
+
+/// What all shards know of snapshots.
+#[derive(Default)]
+pub struct Saves {
+    /// How many have ended, well or not.
+    ended: AtomicU64,
+    /// The last one was written.
+    well: AtomicBool,
+    /// The server stops when the one under way has been written.
+    then_stop: AtomicBool,
+    /// The server is to stop after one more.
+    stop_wanted: AtomicBool,
+    /// The one under way.
+    running: Mutex<Option<Arc<Saving>>>,
+}
+
+impl Saves {
+    /// Has the server stop as soon as a last snapshot is written. From any thread; the first shard's bell is
+    /// to be rung.
+    pub fn stop_after_save(&self) {
+        self.stop_wanted.store(true, Ordering::Release);
+    }
+}
+
+/// The cut of a snapshot, on its way through the shards.
+pub struct Cut {
+    saving: Arc<Saving>,
+    kind: SaveKind,
+    /// Milliseconds since the epoch.
+    at: i64,
+    changes: AtomicU64,
+    keys: AtomicU64,
+}
+
+/// A shard's part of a snapshot.
+#[derive(Default)]
+pub(super) struct SavingHere {
+    saving: Option<Arc<Saving>>,
+    /// When the next slice may begin.
+    next: Option<Instant>,
+    reported: u64,
+    /// Connections that wait for snapshots to end, with how many must have.
+    waiting: Vec<(Token, u64)>,
+}
+
+impl SavingHere {
+    /// How long until there is something to do.
+    pub fn wait(&self) -> Option<Duration> {
+        let next = self.next.filter(|_| self.saving.is_some())?;
+        Some(next.saturating_duration_since(clock::monotonic()))
+    }
+}
+
+const IN_PROGRESS: CmdError = CmdError::fixed("ERR Background save already in progress");
+const REWRITES: CmdError = CmdError::fixed(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+     schedule a BGSAVE whenever possible.",
+);
+
+impl Worker {
+    /// SAVE, BGSAVE, BGREWRITEAOF.
+    pub(super) fn save(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        conn: &mut Conn,
+        request: SaveRequest,
+    ) {
+        let persist = self.shared.env.persist.clone();
+        let ended = self.shared.saves.ended.load(Ordering::Acquire);
+        let running = persist.saving.load(Ordering::Acquire);
+        let number = match request.kind {
+            SaveKind::Snapshot => SAVING_SNAPSHOT,
+            SaveKind::Rewrite => SAVING_REWRITE,
+        };
+        let refusal = match (running, request.later) {
+            (SAVING_NOTHING, _) => self.begin_save(io, request.kind).err(),
+            (SAVING_REWRITE, true) | (SAVING_SNAPSHOT, true) if running != number => {
+                persist.wanted_saves.fetch_or(1 << number, Ordering::Relaxed);
+                return self.reply_to_command(conn, |out| {
+                    out.simple(match request.kind {
+                        SaveKind::Snapshot => "Background saving scheduled",
+                        SaveKind::Rewrite => "Background append only file rewriting scheduled",
+                    });
+                });
+            }
+            (SAVING_REWRITE, _) => Some(REWRITES),
+            _ => Some(IN_PROGRESS),
+        };
+        if let Some(error) = refusal {
+            self.shard.stats.count_error(&error);
+            return self.reply_to_command(conn, |out| out.error(&error));
+        }
+        if request.wait {
+            self.saving.waiting.push((token, ended + 1));
+            conn.operation = Some(Operation::Saving);
+            return;
+        }
+        self.reply_to_command(conn, |out| {
+            out.simple(match request.kind {
+                SaveKind::Snapshot => "Background saving started",
+                SaveKind::Rewrite => "Background append only file rewriting started",
+            });
+        });
+    }
+
+    /// Begins a snapshot, if none is under way.
+    pub(super) fn begin_save(&mut self, io: &mut dyn Io, kind: SaveKind) -> Result<(), CmdError> {
+        let shared = self.shared.clone();
+        let persist = &shared.env.persist;
+        let number = match kind {
+            SaveKind::Snapshot => SAVING_SNAPSHOT,
+            SaveKind::Rewrite => SAVING_REWRITE,
+        };
+        let claimed = persist.saving.compare_exchange(
+            SAVING_NOTHING,
+            number,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if claimed.is_err() {
+            return Err(IN_PROGRESS);
+        }
+        persist.wanted_saves.fetch_and(!(1 << number), Ordering::Relaxed);
+        persist.saving_since.store(self.now, Ordering::Relaxed);
+        persist.tried_save_at.store(self.now, Ordering::Relaxed);
+        persist.saved_keys.store(0, Ordering::Relaxed);
+        let started = self.start_saver(kind);
+        let saving = match started {
+            Ok(saving) => Arc::new(saving),
+            Err(error) => {
+                persist.saving.store(SAVING_NOTHING, Ordering::Release);
+                return Err(CmdError::err(error.to_string()));
+            }
+        };
+        *locked(&shared.saves.running) = Some(saving.clone());
+        let cut =
+            Cut { saving, kind, at: self.now, changes: AtomicU64::new(0), keys: AtomicU64::new(0) };
+        // Nobody waits for its end.
+        let nobody = Token { index: u32::MAX, generation: 0 };
+        let mut tour = Tour::new(self.index, nobody, Protocol::Resp2).of_all();
+        tour.cut = Some(Arc::new(cut));
+        (0..self.slots.shards()).for_each(|shard| self.add_stop(&mut tour, shard));
+        self.set_out(io, tour, None);
+        Ok(())
+    }
+
+    /// Starts the thread that writes the files.
+    fn start_saver(&self, kind: SaveKind) -> io::Result<Saving> {
+        let shared = self.shared.clone();
+        let config = shared.env.config();
+        let (dir, appenddirname) = (config.dir.clone(), config.appenddirname.clone());
+        let (name, files) = (config.dbfilename.clone(), config.snapshot_files);
+        drop(config);
+        let journal = shared.journal.clone();
+        let purpose = move || -> io::Result<Purpose> {
+            let open = |path: PathBuf| Ok::<_, io::Error>(Arc::new(Directory::open(&path)?));
+            Ok(match (kind, journal, files) {
+                (SaveKind::Rewrite, Some(journal), _) => {
+                    Purpose::Base(open(dir.join(appenddirname))?, journal)
+                }
+                (_, _, SnapshotFiles::Shards) => {
+                    Purpose::Files(open(dir.join(format!("{name}.shards")))?)
+                }
+                _ => Purpose::OneFile(open(dir)?, name),
+            })
+        };
+        let about = About {
+            redis_version: REDIS_VERSION,
+            made_at: self.now / 1000,
+            used_memory: memory_used(),
+            functions: functions(&shared.env),
+        };
+        let bells = shared.bells.clone();
+        let finished = move |result: io::Result<u64>| finish(&shared, &bells, kind, result);
+        Saving::start(Box::new(purpose), self.slots.shards(), about, Box::new(finished))
+    }
+
+    /// The cut has come here: all keys of this shard are held.
+    pub(super) fn take_cut(&mut self, cut: &Cut, is_last: bool) {
+        let keyspace = &mut self.shard.keyspace;
+        match keyspace.begin_snapshot(cut.at, false) {
+            true => {
+                self.saving.saving = Some(cut.saving.clone());
+                (self.saving.next, self.saving.reported) = (Some(clock::monotonic()), 0);
+                self.more = true;
+            }
+            // The last one is still being given up.
+            false => cut.saving.give_up(),
+        }
+        let keys = self.shard.keyspace.snapshot_stats().map_or(0, |stats| stats.keys);
+        cut.keys.fetch_add(keys, Ordering::Relaxed);
+        cut.changes.fetch_add(self.shard.stats.changes.get(), Ordering::Relaxed);
+        if !is_last {
+            return;
+        }
+        let persist = &self.shared.env.persist;
+        persist.saving_keys.store(cut.keys.load(Ordering::Relaxed), Ordering::Relaxed);
+        match (cut.kind, &self.shared.journal) {
+            (SaveKind::Rewrite, Some(journal)) => journal.switch(cut.saving.clone()),
+            (SaveKind::Rewrite, None) => cut.saving.give_up(),
+            (SaveKind::Snapshot, _) => {
+                let changes = cut.changes.load(Ordering::Relaxed);
+                persist.changes_at_cut.store(changes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Writes a slice of this shard's part of a snapshot.
+    pub(super) fn save_slice(&mut self) {
+        let Some(saving) = self.saving.saving.clone() else { return self.clean_up_snapshot() };
+        let keyspace = &mut self.shard.keyspace;
+        if saving.has_failed() {
+            self.saving.saving = None;
+            keyspace.abort_snapshot();
+            return;
+        }
+        let start = clock::monotonic();
+        if self.saving.next.is_some_and(|next| start < next) {
+            return;
+        }
+        if saving.pending() < PENDING_MAX {
+            keyspace.snapshot_step(&mut || start.elapsed() >= SLICE);
+        }
+        while let Some(bytes) = keyspace.take_output() {
+            saving.write(self.index, bytes);
+        }
+        if let Some(stats) = keyspace.snapshot_stats() {
+            let saved = stats.saved + stats.left_out;
+            let persist = &self.shared.env.persist;
+            persist.saved_keys.fetch_add(saved - self.saving.reported, Ordering::Relaxed);
+            self.saving.reported = saved;
+        }
+        if let Some(stats) = keyspace.end_snapshot() {
+            saving.done(self.index, stats.version);
+            self.saving.saving = None;
+            return;
+        }
+        let spent = start.elapsed();
+        let percent = self.limits.snapshot_percent.clamp(1, 100);
+        let pause = match saving.pending() < PENDING_MAX {
+            true => spent * (100 - percent) / percent,
+            // The files take their time.
+            false => Duration::from_millis(1),
+        };
+        self.saving.next = Some(start + spent + pause);
+    }
+
+    /// Cleans up behind a snapshot that was given up.
+    fn clean_up_snapshot(&mut self) {
+        if !self.shard.keyspace.can_begin_snapshot() {
+            let start = clock::monotonic();
+            self.more |= self.shard.keyspace.snapshot_step(&mut || start.elapsed() >= SLICE);
+        }
+    }
+
+    /// Tells those who wait for a snapshot that it has ended.
+    pub(super) fn tell_of_saves(&mut self, io: &mut dyn Io) {
+        if self.saving.waiting.is_empty() || !self.has_news_of_saves() {
+            return;
+        }
+        let ended = self.shared.saves.ended.load(Ordering::Acquire);
+        let well = self.shared.saves.well.load(Ordering::Relaxed);
+        for (token, number) in std::mem::take(&mut self.saving.waiting) {
+            if number > ended {
+                self.saving.waiting.push((token, number));
+                continue;
+            }
+            self.with_conn(io, token, |worker, io, conn| {
+                conn.operation = None;
+                worker.reply_to_command(conn, |out| match well {
+                    true => out.ok(),
+                    false => out.error(&CmdError::fixed("ERR see the log for the reason")),
+                });
+                worker.resume(io, token, conn);
+            });
+        }
+    }
+
+    /// Whether a snapshot has ended for which somebody here waits.
+    pub(super) fn has_news_of_saves(&self) -> bool {
+        let ended = self.shared.saves.ended.load(Ordering::Acquire);
+        self.saving.waiting.iter().any(|&(_, number)| number <= ended)
+    }
+
+    /// Begins the snapshots that are due by themselves. The first shard does so for all.
+    pub(super) fn look_after_saves(&mut self, io: &mut dyn Io) {
+        let persist = self.shared.env.persist.clone();
+        let is_loading = self.shared.loading.load(Ordering::Relaxed) > 0;
+        let is_free = persist.saving.load(Ordering::Relaxed) == SAVING_NOTHING;
+        if self.index != 0 || is_loading || !is_free {
+            return;
+        }
+        if self.shared.saves.stop_wanted.swap(false, Ordering::AcqRel) {
+            self.shared.saves.then_stop.store(true, Ordering::Release);
+            if let Err(error) = self.begin_save(io, SaveKind::Snapshot) {
+                tracing::error!("cannot begin the last snapshot: {error}");
+                self.shared.stop();
+            }
+            return;
+        }
+        let wanted = persist.wanted_saves.load(Ordering::Relaxed);
+        let failed = persist.save_failed.load(Ordering::Relaxed)
+            || persist.rewrite_failed.load(Ordering::Relaxed);
+        let waits = failed && self.now - persist.tried_save_at.load(Ordering::Relaxed) < RETRY_MS;
+        let kind = if wanted & (1 << SAVING_REWRITE) != 0 || (!waits && self.has_grown()) {
+            SaveKind::Rewrite
+        } else if wanted & (1 << SAVING_SNAPSHOT) != 0 || (!waits && self.is_save_due()) {
+            SaveKind::Snapshot
+        } else {
+            return;
+        };
+        if let Err(error) = self.begin_save(io, kind) {
+            tracing::error!("cannot begin a snapshot: {error}");
+        }
+    }
+
+    /// Whether the append-only files have grown by so much that they are to be rewritten.
+    fn has_grown(&self) -> bool {
+        let (percent, min) = self.limits.rewrite_at;
+        let persist = &self.shared.env.persist;
+        let size = persist.size.load(Ordering::Relaxed);
+        let base = persist.base_size.load(Ordering::Relaxed).max(1);
+        self.shared.journal.is_some()
+            && percent > 0
+            && size > min
+            && (size.saturating_sub(base)) as u128 * 100 >= u128::from(base) * u128::from(percent)
+    }
+
+    /// Whether one of the rules of `save` asks for a snapshot.
+    fn is_save_due(&self) -> bool {
+        if self.limits.save.is_empty() {
+            return false;
+        }
+        let persist = &self.shared.env.persist;
+        let last = persist.last_save_at.load(Ordering::Relaxed);
+        let last = if last > 0 { last } else { self.shared.env.started_at / 1000 };
+        let (passed, changes) = (self.now / 1000 - last, unsaved_changes(&self.shared.env));
+        let is_due = |rule: &crate::config::SaveRule| {
+            changes >= u64::from(rule.changes) && passed > rule.seconds as i64
+        };
+        self.limits.save.iter().any(is_due)
+    }
+
+    /// SHUTDOWN: stops, after a snapshot if that is asked for, or if there are rules for snapshots.
+    pub(super) fn shut_down(&mut self, io: &mut dyn Io, conn: &mut Conn, save: Option<bool>) {
+        let is_loading = self.shared.loading.load(Ordering::Relaxed) > 0;
+        if !save.unwrap_or(!self.limits.save.is_empty()) || is_loading {
+            conn.session.closing = true;
+            return self.shared.stop();
+        }
+        self.shared.saves.then_stop.store(true, Ordering::Release);
+        if let Err(error) = self.begin_save(io, SaveKind::Snapshot)
+            && error != IN_PROGRESS
+        {
+            self.shared.saves.then_stop.store(false, Ordering::Release);
+            tracing::error!("cannot begin the last snapshot: {error}");
+            let error = CmdError::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
+            return self.reply_to_command(conn, |out| out.error(&error));
+        }
+        // It ends with the server.
+        conn.operation = Some(Operation::Saving);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Changes since the last snapshot.
+pub fn unsaved_changes(env: &Env) -> u64 {
+    let changes: u64 = env.stats.iter().map(|stats| stats.changes.get()).sum();
+    changes.saturating_sub(env.persist.changes_at_save.load(Ordering::Relaxed))
+}
+
+/// The texts of the libraries of functions.
+pub fn functions(env: &Env) -> Vec<Vec<u8>> {
+    env.scripts.libraries().iter().map(|library| library.code.clone()).collect()
+}
+
+/// On the thread that has written: the snapshot has ended.
+fn finish(shared: &super::Shared, bells: &Bells, kind: SaveKind, result: io::Result<u64>) {
+    let persist = &shared.env.persist;
+    let now = clock::wall_ms();
+    let seconds = (now - persist.saving_since.load(Ordering::Relaxed)).max(0) as u64 / 1000;
+    let name = if kind == SaveKind::Rewrite { "rewrite" } else { "snapshot" };
+    match &result {
+        Ok(bytes) => {
+            tracing::info!(
+                bytes,
+                keys = persist.saving_keys.load(Ordering::Relaxed),
+                "{name} done"
+            );
+        }
+        Err(error) => {
+            let cause = crate::error::io_text(error);
+            tracing::error!("the {name} has failed: {cause}; the files are as they were before");
+        }
+    }
+    match kind {
+        SaveKind::Snapshot => {
+            persist.save_failed.store(result.is_err(), Ordering::Relaxed);
+            if result.is_ok() {
+                persist.last_save_at.store(now / 1000, Ordering::Relaxed);
+                persist.saves.fetch_add(1, Ordering::Relaxed);
+                let changes = persist.changes_at_cut.load(Ordering::Relaxed);
+                persist.changes_at_save.store(changes, Ordering::Relaxed);
+            }
+            persist.last_save_seconds.store(seconds + 1, Ordering::Relaxed);
+        }
+        SaveKind::Rewrite => {
+            persist.rewrite_failed.store(result.is_err(), Ordering::Relaxed);
+            persist.rewrites.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+            persist.last_rewrite_seconds.store(seconds + 1, Ordering::Relaxed);
+        }
+    }
+    *locked(&shared.saves.running) = None;
+    shared.saves.well.store(result.is_ok(), Ordering::Relaxed);
+    persist.saving.store(SAVING_NOTHING, Ordering::Release);
+    shared.saves.ended.fetch_add(1, Ordering::AcqRel);
+    if kind == SaveKind::Snapshot && shared.saves.then_stop.swap(false, Ordering::AcqRel) {
+        match result {
+            Ok(_) => shared.stop(),
+            Err(_) => tracing::error!("not stopping, since the last snapshot has failed"),
+        }
+    }
+    bells.iter().for_each(|bell| bell.ring());
+}
