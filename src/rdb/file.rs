@@ -292,6 +292,7 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         self.in_value = false;
+        self.taken = None;
         if self.text.capacity() > TEXT_KEPT {
             self.text = Vec::new();
         }

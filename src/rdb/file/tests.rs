@@ -162,6 +162,26 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn files_are_longer_than_the_buffer() {
+    let options_of = writer::Options { version: VERSION, compress: false, checksum: true };
+    let mut writer = Writer::begin(Vec::new(), options_of, &FACTS).unwrap();
+    let long = "x".repeat(200_000);
+    let object = values().swap_remove(7);
+    let list = ValueRef::Object(&object);
+    for n in 0..300 {
+        let value = if n % 100 == 0 { &ValueRef::Bytes(long.as_bytes()) } else { &list };
+        writer.entry(n.to_string().as_bytes(), value, None, Access::Untold, NOW).unwrap();
+    }
+    let lines = read(&writer.end().unwrap().0).unwrap();
+    assert_eq!(lines.len(), 5 + 300);
+    let payload = dump::dump(list, NOW).escape_ascii().to_string();
+    for (n, line) in lines[5..].iter().enumerate() {
+        let value = if n % 100 == 0 { &long } else { &payload };
+        assert_eq!(line, &format!("0 {n} {value} [None, None] None"));
+    }
+}
+
+#[test]
 fn all_that_may_stand_in_a_file() {
     let module = (0u64..9).fold(0, |id, n| id << 6 | n) << 10 | 3;
     let mut out = Output::default();
