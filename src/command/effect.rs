@@ -13,23 +13,31 @@ use crate::resp::Args;
 use crate::shard::{Keys, Keyspace};
 
 /// Records what a command has done that has just changed something in `db`.
-#[cold]
+#[inline]
 pub(super) fn record(
+    registry: &Registry,
+    keyspace: &mut Keyspace,
+    id: CommandId,
+    args: &Args,
+    at: (usize, i64),
+) {
+    let effects = &mut keyspace.recorder.effects;
+    effects.set_wrote();
+    match (effects.is_given(), effects.is_in_unit()) {
+        (true, _) => {}
+        (false, false) => effects.record_request(at.0, args),
+        (false, true) => record_by_shard(registry, keyspace, id, args, at),
+    }
+}
+
+/// Records a command where keys of several shards may be at hand.
+fn record_by_shard(
     registry: &Registry,
     keyspace: &mut Keyspace,
     id: CommandId,
     args: &Args,
     (db, now): (usize, i64),
 ) {
-    let effects = &mut keyspace.recorder.effects;
-    effects.set_wrote();
-    if effects.is_given() {
-        return;
-    }
-    if !effects.is_in_unit() {
-        let shard = effects.shard();
-        return effects.record(shard, db, args.iter());
-    }
     let mut indexes = KeyIndexes::new();
     match registry.shape(id) {
         KeyShape::None => {}

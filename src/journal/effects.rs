@@ -3,6 +3,8 @@
 //! Bytes are RESP, ready to be written. Each part begins and ends in database 0, so parts can stand in
 //! a file one behind the other.
 
+use crate::resp::Args;
+
 /// What one transaction has done, by shard, in the form in which it is written.
 pub type Unit = Vec<(usize, Vec<u8>)>;
 
@@ -22,6 +24,20 @@ impl Part {
         self.commands += 1;
     }
 
+    /// As [`Part::push`], for a request as it came in.
+    #[inline]
+    fn push_request(&mut self, db: usize, args: &Args) {
+        let Some(sent) = args.as_sent() else { return self.push(db, args.iter()) };
+        self.select(db);
+        self.bytes.reserve(sent.len() + 32);
+        push_number(&mut self.bytes, b'*', args.len());
+        push_number(&mut self.bytes, b'$', args.at(0).len());
+        self.bytes.extend_from_slice(sent);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.commands += 1;
+    }
+
+    #[inline]
     fn select(&mut self, db: usize) {
         if self.db != db {
             self.db = db;
@@ -136,6 +152,13 @@ impl Effects {
         self.unit[at].1.push(db, words);
     }
 
+    /// As [`Effects::record`], for a request of this shard as it came in, outside of a unit.
+    #[inline]
+    pub fn record_request(&mut self, db: usize, args: &Args) {
+        debug_assert_eq!(self.depth, 0, "what belongs together is recorded by shard");
+        self.own.push_request(db, args);
+    }
+
     /// What is recorded from now on belongs together.
     pub fn begin_unit(&mut self) {
         self.depth += 1;
@@ -244,6 +267,27 @@ mod tests {
         record(&mut effects, 1, 0, "SET key 0123456789");
         assert_eq!(effects.take(), b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$10\r\n0123456789\r\n");
         assert!(effects.is_empty());
+    }
+
+    #[test]
+    fn a_request_is_written_as_it_came_or_anew() {
+        use crate::resp::{Limits, Parser, Span};
+        let limits = Limits { bulk_len_max: 1 << 20, multibulk_max: 100, authenticated: true };
+        let plain = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$10\r\n0123456789\r\n".to_vec();
+        for (request, as_sent) in [
+            (plain.clone(), true),
+            (b"SET a 0123456789\r\n".to_vec(), false),
+            (b"SET a      0123456789\r\n".to_vec(), false),
+            (b"*3\r\n$03\r\nSET\r\n$01\r\na\r\n$010\r\n0123456789\r\n".to_vec(), false),
+        ] {
+            let (mut request, mut spans) = (request, Vec::<Span>::new());
+            Parser::default().parse(&mut request, 0, &mut spans, &limits);
+            let args = Args::new(&request, &spans);
+            assert_eq!(args.as_sent().is_some(), as_sent);
+            let mut effects = effects();
+            effects.record_request(0, &args);
+            assert_eq!(effects.take(), plain);
+        }
     }
 
     #[test]

@@ -73,6 +73,24 @@ impl<'a> Args<'a> {
         Args { buffer: self.buffer, spans: &self.spans[first..end] }
     }
 
+    /// The bytes from the first argument on to the end of the last one, if what stands between
+    /// is what RESP has there: then they are the request but for its first two lines and its last line end.
+    #[inline]
+    pub fn as_sent(&self) -> Option<&'a [u8]> {
+        let (bytes, _) = self.stretch();
+        let mut end = self.spans[0].end;
+        let mut len = self.spans[0].len();
+        for span in &self.spans[1..] {
+            let digits = 1 + span.len().checked_ilog10().unwrap_or(0) as usize;
+            len += b"\r\n$\r\n".len() + digits + span.len();
+            if self.buffer[end as usize..].first_chunk() != Some(b"\r\n$") {
+                return None;
+            }
+            end = span.end;
+        }
+        (len == bytes.len()).then_some(bytes)
+    }
+
     /// Whether the argument at `index` is `word`, in any case.
     pub fn is(&self, index: usize, word: &str) -> bool {
         self.get(index).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()))
