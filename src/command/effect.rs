@@ -4,6 +4,7 @@
 //!   the handler gave effects           those
 //!   all its keys belong to one shard   the command as it was given
 //!   keys of several shards             what has become of each key that it may have written to
+//!   it has failed half-way             the same: no recorded command fails
 //! ```
 
 use super::registry::{CommandId, KeyIndexes, KeyShape, Registry, spec_indexes};
@@ -12,12 +13,12 @@ use crate::rdb::dump;
 use crate::resp::Args;
 use crate::shard::{Keys, Keyspace};
 
-/// Records what a command has done that has just changed something in `db`.
+/// Records what a command has done that has just changed something in `db`, though it may have failed.
 #[cold]
 pub(super) fn record(
     registry: &Registry,
     keyspace: &mut Keyspace,
-    id: CommandId,
+    (id, failed): (CommandId, bool),
     args: &Args,
     (db, now): (usize, i64),
 ) {
@@ -25,6 +26,9 @@ pub(super) fn record(
     effects.set_wrote();
     if effects.is_given() {
         return;
+    }
+    if failed {
+        return record_keys(&mut keyspace.keys(db, now, false), registry.command(id), args);
     }
     if !effects.is_in_unit() {
         let shard = effects.shard();

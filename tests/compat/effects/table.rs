@@ -297,6 +297,28 @@ fn values_are_restored_at_absolute_times() {
 }
 
 #[test]
+fn what_fails_half_way_is_recorded_by_what_it_has_left() {
+    let mut rig = Rig::recording(&registry(), 1, 1);
+    // Registers that end too early: some elements can be added, others cannot.
+    let corrupt = b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80\xc4\x9b@\xc3\x1d\x8d@\xe8~%";
+    perform(&mut rig, &with_bytes("SET k @", corrupt));
+    let mut recorded = rig.recorded();
+    let elements = (111..402).map(|n| format!("element:{n}"));
+    let words = ["PFADD".to_string(), "k".to_string()].into_iter().chain(elements);
+    let reply = rig.run(&Cmd::new(words.collect::<Vec<_>>())).expect("an answer");
+    assert!(
+        reply.is_error()
+            && rig.run(&with_bytes("GET k", b"")) != Some(Reply::Bulk(corrupt.to_vec()))
+    );
+    let effects = rig.recorded();
+    assert!(shown(&commands(&effects)).starts_with("RESTORE k 0 "));
+    recorded.extend(effects);
+    let mut again = Rig::replaying(&registry(), 2);
+    again.replay(&recorded);
+    assert!(differences(&state(&mut rig, true), &state(&mut again, true)).is_empty());
+}
+
+#[test]
 fn what_names_very_much_is_several_commands() {
     let mut rig = Rig::recording(&registry(), 1, 1);
     for n in 0..50 {
