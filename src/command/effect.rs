@@ -4,6 +4,7 @@
 //!   the handler gave effects           those
 //!   all its keys belong to one shard   the command as it was given
 //!   keys of several shards             what has become of each key that it may have written to
+//!   it has failed half-way             the same: no recorded command fails
 //! ```
 
 use super::registry::{CommandId, KeyIndexes, KeyShape, Registry, spec_indexes};
@@ -12,12 +13,12 @@ use crate::rdb::dump;
 use crate::resp::Args;
 use crate::shard::{Keys, Keyspace};
 
-/// Records what a command has done that has just changed something in `db`.
+/// Records what a command has done that has just changed something in `db`, though it may have failed.
 #[inline]
 pub(super) fn record(
     registry: &Registry,
     keyspace: &mut Keyspace,
-    id: CommandId,
+    (id, failed): (CommandId, bool),
     args: &Args,
     at: (usize, i64),
 ) {
@@ -25,6 +26,9 @@ pub(super) fn record(
     effects.set_wrote();
     match (effects.is_given(), effects.is_in_unit()) {
         (true, _) => {}
+        (false, _) if failed => {
+            record_keys(&mut keyspace.keys(at.0, at.1, false), registry.command(id), args);
+        }
         (false, false) => effects.record_request(at.0, args),
         (false, true) => record_by_shard(registry, keyspace, id, args, at),
     }

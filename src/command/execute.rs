@@ -74,7 +74,9 @@ pub fn execute(
         in_script: caller.in_script,
         wait: None,
     };
-    if let Err(error) = handler(&mut cx, args) {
+    let result = handler(&mut cx, args);
+    let failed = result.is_err();
+    if let Err(error) = result {
         cx.out.truncate(start);
         cx.out.error(&error);
         counters.failed.add(1);
@@ -85,7 +87,7 @@ pub fn execute(
     let wait = cx.wait;
     if is_recorded && stats.changes.get() != changes {
         let at = (caller.db as usize, now);
-        effect::record(registry, &mut shard.keyspace, id, &args, at);
+        effect::record(registry, &mut shard.keyspace, (id, failed), &args, at);
     }
     if is_tracked {
         end_tracked(registry, shard, id, &args, caller);

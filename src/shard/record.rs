@@ -122,3 +122,54 @@ impl Keys<'_> {
         owners.all(|owner| Some(owner) == first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ShardStats;
+    use crate::shard::Access;
+    use std::sync::Arc;
+
+    fn keyspace(shards: usize) -> Keyspace {
+        let mut space = Keyspace::new(1, Access::Lru, Arc::new(ShardStats::new(1, 16)));
+        space.record_effects(0, &SlotTable::contiguous(shards));
+        space
+    }
+
+    #[test]
+    fn very_many_things_are_several_commands() {
+        let mut space = keyspace(1);
+        let things = vec![b"thing".as_slice(); THINGS_MAX * 2 + 1];
+        let mut keys = space.keys(0, 0, false);
+        keys.effect_of_many(b"k", &[b"SREM", b"k"], &things);
+        keys.effect_of_many(b"k", &[b"SREM", b"k"], &[]);
+        assert!(space.recorder.effects.take_wrote() && space.recorder.effects.is_given());
+        let recorded = space.recorder.effects.take();
+        let heads = [format!("*{}\r\n$4\r\nSREM", THINGS_MAX + 2), "*3\r\n$4\r\nSREM".to_string()];
+        let recorded = String::from_utf8_lossy(&recorded).into_owned();
+        let counts = heads.map(|head| recorded.matches(&head).count());
+        assert_eq!((counts, recorded.matches("SREM").count()), ([2, 1], 3));
+    }
+
+    #[test]
+    fn keyless_effects_are_those_of_the_shard_at_hand() {
+        let mut space = keyspace(3);
+        space.recorder.effects.begin_unit();
+        space.recorder.effects.at_shard(2);
+        space.keys(3, 0, false).effect_on_all([b"FLUSHDB".as_slice()].into_iter());
+        let unit = space.recorder.effects.end_unit();
+        assert_eq!(unit.len(), 1);
+        assert!(unit[0].0 == 2 && String::from_utf8_lossy(&unit[0].1).contains("FLUSHDB"));
+        assert!(String::from_utf8_lossy(&unit[0].1).starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n3"));
+    }
+
+    #[test]
+    fn keys_are_together_that_one_shard_owns() {
+        let mut space = keyspace(2);
+        assert!(space.keys(0, 0, false).are_together(&[b"a", b"b"]), "all that is at hand is ours");
+        space.recorder.effects.begin_unit();
+        let keys = space.keys(0, 0, false);
+        assert!(!keys.are_together(&[b"a", b"b"]) && keys.are_together(&[b"{a}1", b"a"]));
+        assert!(keys.are_together(&[]));
+    }
+}

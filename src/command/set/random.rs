@@ -36,7 +36,9 @@ pub(super) fn spop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         None => match set.pop(cx.random) {
             Some(member) => {
                 cx.out.bulk(&member);
-                gone.push(member);
+                if is_recorded {
+                    gone.push(member);
+                }
             }
             None => cx.out.null(),
         },

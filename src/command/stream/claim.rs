@@ -194,6 +194,7 @@ fn claimant(group: &mut Group, name: &[u8], now: i64) -> (ConsumerId, bool) {
 
 pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, name, now) = (args.at(1), args.at(2), cx.now());
+    let is_recorded = cx.keys.is_recorded();
     let stream = cx.keys.read_mut_unwatched(key).map(stream_of_mut).transpose()?;
     let (log, group) = stream
         .and_then(|stream| stream.group_mut(name))
@@ -230,11 +231,12 @@ pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if moved && changes == u64::from(made) {
         changes += 1;
     }
-    let (position, entries) = (Position::of(group), entries(group, &claimed));
+    let position = Position::of(group);
+    let entries = if is_recorded { entries(group, &claimed) } else { Vec::new() };
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
-    if cx.keys.is_recorded() {
+    if is_recorded {
         let of = Of { key, group: name };
         record_all(&mut cx.keys, of, (args.at(3), made), &entries, &dropped, position);
         if moved && entries.is_empty() {
@@ -341,6 +343,7 @@ impl AutoClaim {
 
 pub fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, name, now) = (args.at(1), args.at(2), cx.now());
+    let is_recorded = cx.keys.is_recorded();
     let entry = cx.keys.read_mut_unwatched(key);
     let claim = AutoClaim::read(args)?;
     let stream = entry.map(stream_of_mut).transpose()?;
@@ -359,11 +362,12 @@ pub fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     out.array(gone.len());
     gone.iter().for_each(|id| id::write(out, *id));
     let changes = u64::from(made) + (claimed.len() + gone.len()) as u64;
-    let (position, entries) = (Position::of(group), entries(group, &claimed));
+    let position = Position::of(group);
+    let entries = if is_recorded { entries(group, &claimed) } else { Vec::new() };
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
-    if cx.keys.is_recorded() {
+    if is_recorded {
         let of = Of { key, group: name };
         record_all(&mut cx.keys, of, (args.at(3), made), &entries, &gone, position);
     }

@@ -127,7 +127,13 @@ fn stream(target: &mut dyn Target, key: &[u8], lines: &mut Vec<String>, clock: b
     }
     lines.push(format!("{:?}", target.ask(&[b"XRANGE", key, b"-", b"+"])));
     for group in target.ask(&[b"XINFO", b"GROUPS", key]).items() {
-        lines.push(format!("{group:?}"));
+        for field in ["name", "consumers", "pending", "last-delivered-id", "entries-read"] {
+            lines.push(format!("{field} {:?}", group.field(field)));
+        }
+        if clock {
+            // Newer servers compute it in another way.
+            lines.push(format!("lag {:?}", group.field("lag")));
+        }
         let name = bytes(group.field("name").expect("a group has a name"));
         for consumer in target.ask(&[b"XINFO", b"CONSUMERS", key, &name]).items() {
             lines.push(format!("{:?} {:?}", consumer.field("name"), consumer.field("pending")));
