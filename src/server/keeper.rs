@@ -15,6 +15,7 @@ use crate::shard::{Loaded, Shard, SlotTable};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Has the data loaded and kept.
 pub(super) struct Keeper {
@@ -61,6 +62,9 @@ impl Keeper {
     }
 }
 
+/// How long it takes to append to a file of a disk that is slow on purpose.
+const SLOW: Duration = Duration::from_millis(3);
+
 /// Loads the data and gives it to the shards; from then on it is kept.
 fn open(shared: &Arc<Shared>) -> Result<Threads, Fatal> {
     let config = shared.env.config().clone();
@@ -68,6 +72,10 @@ fn open(shared: &Arc<Shared>) -> Result<Threads, Fatal> {
     let disk = Directory::open(&path);
     let disk =
         disk.map_err(|e| Fatal::file("open the directory of append-only files", &path, e))?;
+    let disk = match shared.env.faults.slow_appends {
+        true => disk.slowed(SLOW),
+        false => disk,
+    };
     let shards = shared.loaded.len();
     let started = clock::monotonic();
     let recovered = load(shared, &config, &disk)?;
@@ -122,6 +130,7 @@ fn load(
         cut: config.aof_load_truncated,
         now: clock::wall_ms(),
         stats: &shared.env.persist,
+        trusting: shared.env.faults.ignore_participants,
     })
 }
 
