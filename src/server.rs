@@ -120,7 +120,8 @@ fn share(config: Config, shards: usize, act: Act, faults: Faults) -> Result<Shar
     let bells: Bells = bells.map_err(|e| Fatal::system("make an eventfd", e.to_string()))?.into();
     let persist = Arc::new(PersistStats::default());
     let journal = config.appendonly.then(|| {
-        Arc::new(Journal::new(shards, config.appendfsync, bells.clone(), persist.clone()))
+        let (bells, stats) = (bells.clone(), persist.clone());
+        Arc::new(Journal::new(shards, config.appendfsync, bells, stats, faults))
     });
     Ok(Shared {
         loading: AtomicUsize::new(0),

@@ -5,6 +5,7 @@
 //! | `harness`  | starts servers, speaks RESP, compares two servers' replies |
 //! | `commands` | scripted sequences per family, run against redis-server and Corelane |
 //! | `compat`   | random programs, run against redis-server and Corelane, shrunk on a difference |
+//! | `crash`    | sudden ends of a server and of a disk: what was acknowledged is there, and whole |
 //! | `net`      | the wire: malformed input, limits, pipelines, connections, migration between shards |
 //! | `serial`   | checkers of histories: is there one order of all operations that explains the answers? |
 //! | `sim`      | the server in one thread, in an order that a seed decides: order, atomicity, liveness |
@@ -21,6 +22,7 @@
 mod clients;
 mod commands;
 mod compat;
+mod crash;
 mod harness;
 mod net;
 mod persist;

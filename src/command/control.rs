@@ -42,6 +42,12 @@ pub struct Env {
 pub struct Faults {
     /// A shard runs requests on keys that are promised to a transaction as if they were free.
     pub ignore_intents: bool,
+    /// Replies to writes leave before the journal has written.
+    pub ack_before_write: bool,
+    /// What is loaded of a segment is all of it, whether the other parts of its rounds are there or not.
+    pub ignore_participants: bool,
+    /// It takes a while to write to a segment: no fault, but what is wrong shows sooner.
+    pub slow_appends: bool,
 }
 
 pub type Act = Box<dyn Fn(Action, &Values) -> Result<(), String> + Send + Sync>;

@@ -1,7 +1,7 @@
 //! The lines of a segment that are no commands. Redis skips them: they begin with `#`.
 //!
 //! ```text
-//!   #corelane 1 <shard> <shards> <first>\r\n               the head: format version, whose effects, of how
+//!   #corelane 1 <shard> <shards> <first> <crc>\r\n         the head: format version, whose effects, of how
 //!                                                          many shards, the first round that can follow
 //!   #r <round> <bytes> <crc> <ms> <synced> <shards>\r\n    before each round's effects
 //!   *3\r\n$3\r\nSET\r\n ...                                 <bytes> of them
@@ -10,7 +10,7 @@
 //!
 //! `<round>` rises by one from round to round over all segments of all shards; `<bytes>` is the length
 //! of the commands that follow; `<crc>` is the CRC-32 (of IEEE 802.3, hexadecimal) of the other words
-//! of the line and of the commands; `<ms>` is the time of writing in milliseconds since the epoch;
+//! of the line and of the commands, or of what stands before it in the head; `<ms>` is the time of writing in milliseconds since the epoch;
 //! `<synced>` is the last round that was known to be on disk in all segments at that time, so whatever
 //! is wrong with that one or those before it is no accident of a sudden end;
 //! `<shards>` are those that have a part in the round, a hexadecimal number with a bit for each. A round
@@ -133,25 +133,28 @@ pub struct Head {
 
 impl Head {
     pub fn line(&self) -> Vec<u8> {
-        format!("#corelane {VERSION} {} {} {}\r\n", self.shard, self.shards, self.first)
-            .into_bytes()
+        let Head { shard, shards, first } = self;
+        let text = format!("#corelane {VERSION} {shard} {shards} {first}");
+        format!("{text} {:08x}\r\n", crc32fast::hash(text.as_bytes())).into_bytes()
     }
 
     /// Reads a line without its end; what is wrong with it.
     pub fn parse(line: &[u8]) -> Result<Head, String> {
         let text = std::str::from_utf8(line).map_err(|_| "its first line is no text")?;
         let words: Vec<&str> = text.split(' ').collect();
-        let ["#corelane", version, shard, shards, first] = words[..] else {
+        let ["#corelane", version, shard, shards, first, _] = words[..] else {
             return Err("its first line is not that of a segment".to_string());
         };
         if version != VERSION.to_string() {
             return Err(format!("it has version {version}, and this server reads {VERSION}"));
         }
-        match (shard.parse(), shards.parse(), first.parse()) {
-            (Ok(shard), Ok(shards), Ok(first)) if shard < shards => {
-                Ok(Head { shard, shards, first })
-            }
-            _ => Err("its first line names no shard".to_string()),
+        let head = match (shard.parse(), shards.parse(), first.parse()) {
+            (Ok(shard), Ok(shards), Ok(first)) if shard < shards => Head { shard, shards, first },
+            _ => return Err("its first line names no shard".to_string()),
+        };
+        match head.line().strip_suffix(b"\r\n") == Some(line) {
+            true => Ok(head),
+            false => Err("the checksum of its first line is wrong".to_string()),
         }
     }
 }
@@ -207,9 +210,9 @@ mod tests {
     fn a_head_says_whose_the_segment_is() {
         let head = Head { shard: 3, shards: 4, first: 17 };
         let line = head.line();
-        assert_eq!(line, b"#corelane 1 3 4 17\r\n");
+        assert_eq!(line, b"#corelane 1 3 4 17 8d99cee9\r\n");
         assert_eq!(Head::parse(line.strip_suffix(b"\r\n").unwrap()), Ok(head));
-        for wrong in ["", "*3", "#corelane 2 0 1 1", "#corelane 1 4 4 1", "#corelane 1 0 1"] {
+        for wrong in ["", "*3", "#corelane 2 0 1 1 0", "#corelane 1 4 4 1 0", "#corelane 1 0 1"] {
             assert!(Head::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A directory. Names are file names in it.
 pub trait Disk: Send + Sync {
@@ -57,6 +58,8 @@ pub trait Appender: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct Directory {
     root: PathBuf,
+    /// Appending takes so long, for tests.
+    delay: Option<Duration>,
 }
 
 impl Directory {
@@ -65,7 +68,19 @@ impl Directory {
         fs::create_dir_all(root)?;
         // So that messages name it whole, whatever the working directory is.
         let root = fs::canonicalize(root)?;
-        Ok(Directory { root })
+        Ok(Directory { root, delay: None })
+    }
+
+    /// The same directory on a disk that takes its time.
+    pub fn slowed(self, delay: Duration) -> Directory {
+        Directory { delay: Some(delay), ..self }
+    }
+
+    fn appender(&self, file: File) -> Arc<dyn Appender> {
+        match self.delay {
+            None => Arc::new(file),
+            Some(delay) => Arc::new(Slow { file, delay }),
+        }
     }
 }
 
@@ -73,13 +88,13 @@ impl Disk for Directory {
     fn create(&self, name: &str) -> io::Result<Arc<dyn Appender>> {
         let path = self.root.join(name);
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
-        Ok(Arc::new(file))
+        Ok(self.appender(file))
     }
 
     fn append_from(&self, name: &str, len: u64) -> io::Result<Arc<dyn Appender>> {
         let file = OpenOptions::new().append(true).open(self.root.join(name))?;
         file.set_len(len)?;
-        Ok(Arc::new(file))
+        Ok(self.appender(file))
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
@@ -156,6 +171,31 @@ impl Appender for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+/// A file of a slow disk.
+struct Slow {
+    file: File,
+    delay: Duration,
+}
+
+impl Appender for Slow {
+    fn append(&self, pieces: &[&[u8]]) -> io::Result<()> {
+        std::thread::sleep(self.delay);
+        self.file.append(pieces)
+    }
+
+    fn overwrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.overwrite(at, bytes)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 }
 

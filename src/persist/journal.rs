@@ -12,6 +12,7 @@ use super::manifest::Generation;
 use super::save::Saving;
 use super::writer::{Failure, Handed, Writer};
 use crate::clock;
+use crate::command::Faults;
 use crate::config::FsyncPolicy;
 use crate::metrics::PersistStats;
 use crate::rt::Bells;
@@ -71,6 +72,8 @@ pub struct Journal {
     policy: AtomicU8,
     /// By shard: the number of what it has handed over last that is written, and on disk with `always`.
     written: Box<[AtomicU64]>,
+    /// What is handed over counts as written ([`Faults::ack_before_write`]).
+    early: bool,
     /// By shard: the number of the last thing that is on disk because it has asked for that.
     synced: Box<[AtomicU64]>,
     bells: Bells,
@@ -95,6 +98,7 @@ impl Journal {
         policy: FsyncPolicy,
         bells: Bells,
         stats: Arc<PersistStats>,
+        faults: Faults,
     ) -> Journal {
         let zeros = || (0..shards).map(|_| AtomicU64::new(0)).collect();
         Journal {
@@ -104,6 +108,7 @@ impl Journal {
             sync_wake: Condvar::new(),
             policy: AtomicU8::new(policy as u8),
             written: zeros(),
+            early: faults.ack_before_write,
             synced: zeros(),
             bells,
             stats,
@@ -136,6 +141,9 @@ impl Journal {
     /// Puts effects into the queue.
     pub fn hand_over(&self, handed: Handed) {
         self.stats.pending.fetch_add(handed.bytes(), Ordering::Relaxed);
+        if self.early {
+            self.written[handed.by].store(handed.number, Ordering::Release);
+        }
         self.push(Order::Write(handed));
     }
 

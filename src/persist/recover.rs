@@ -37,6 +37,8 @@ pub struct Loading<'a> {
     pub cut: bool,
     pub now: i64,
     pub stats: &'a PersistStats,
+    /// Every segment is taken as far as it goes, which is wrong, and for tests.
+    pub trusting: bool,
 }
 
 /// What was loaded, and where writing goes on.
@@ -74,11 +76,12 @@ pub fn recover(loading: &Loading) -> Result<Option<Recovered>, Fatal> {
     let mut loaded = load_base(loading, &manifest)?;
     let (mut last_round, mut lens) = (0, Vec::new());
     for (at, &generation) in manifest.segments.iter().enumerate() {
-        let is_last = at + 1 == manifest.segments.len();
+        let later = &manifest.segments[at + 1..];
+        let before = (at > 0).then_some(last_round);
         let scans = scan_all(loading, generation)?;
-        let cut = whole_until(loading, &scans, last_round, is_last)?;
-        last_round = cut;
-        lens = scans.iter().map(|scan| scan.end_of(cut)).collect();
+        last_round = whole_until(loading, &scans, before, later)?;
+        lens = scans.iter().map(|scan| scan.end_of(last_round)).collect();
+        cut_off(loading, &scans, &lens)?;
         loaded = replay_all(loading, loaded, generation, &scans, &lens)?;
     }
     let slots = SlotTable::contiguous(loading.shards);
@@ -181,18 +184,31 @@ fn scan_all(loading: &Loading, generation: Generation) -> Result<Vec<Scan>, Fata
     })
 }
 
-/// The last round that is whole, as all before it are.
+/// The last round that is whole, as all before it are; `before` is that of the segments before these.
 fn whole_until(
     loading: &Loading,
     scans: &[Scan],
-    before: u64,
-    is_last: bool,
+    before: Option<u64>,
+    later: &[Generation],
 ) -> Result<u64, Fatal> {
-    let first = scans.iter().map(|scan| scan.head.first).max().unwrap_or(1);
-    let whole = whole_rounds(scans, before.max(first - 1));
+    if loading.trusting {
+        let last = scans.iter().filter_map(|scan| scan.parts.last()).map(|part| part.round).max();
+        return Ok(last.or(before).unwrap_or(0));
+    }
+    let first = scans.iter().map(|scan| scan.head.first).max().unwrap_or(1).max(1);
+    if let Some(scan) = scans.first()
+        && before.is_some_and(|before| before + 1 < first)
+    {
+        let problem = format!("rounds before {first} are missing at the end of earlier segments");
+        return Err(damaged(loading, &scan.name, problem));
+    }
+    let whole = whole_rounds(scans, before.unwrap_or(0).max(first - 1));
     let synced = scans.iter().map(|scan| scan.synced).max().unwrap_or(0);
-    let cut = |scan: &&Scan| scan.end_of(whole) < scan.len;
-    for scan in scans.iter().filter(cut) {
+    let mut cut: Vec<&Scan> = scans.iter().filter(|scan| scan.end_of(whole) < scan.len).collect();
+    // Where something is wrong comes before what cannot be used for that reason.
+    cut.sort_by_key(|scan| scan.problem.is_none() || scan.end_of(whole) < scan.end());
+    let is_last = cut.is_empty() || are_empty(loading, later)?;
+    for scan in cut {
         let at = scan.end_of(whole);
         let problem = match scan.problem {
             Some(problem) if at == scan.end() => problem,
@@ -221,6 +237,26 @@ fn whole_until(
         );
     }
     Ok(whole)
+}
+
+/// Whether nothing was written to these, which were made before the server ended.
+fn are_empty(loading: &Loading, generations: &[Generation]) -> Result<bool, Fatal> {
+    for &generation in generations {
+        let scans = scan_all(loading, generation)?;
+        if scans.iter().any(|scan| scan.len > scan.start) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Cuts off what is not used: it must not be there when more rounds have been written.
+fn cut_off(loading: &Loading, scans: &[Scan], lens: &[u64]) -> Result<(), Fatal> {
+    for (scan, &len) in scans.iter().zip(lens).filter(|(scan, len)| scan.len > **len) {
+        let cut = loading.disk.append_from(&scan.name, len).and_then(|file| file.sync());
+        cut.map_err(|e| damaged(loading, &scan.name, crate::error::io_text(&e)))?;
+    }
+    Ok(())
 }
 
 /// The last of the consecutive rounds behind `before` that are there in all segments that have a part.

@@ -35,13 +35,15 @@ struct Segment {
     pending: Vec<Vec<u8>>,
     /// Something was appended that was not synced.
     unsynced: bool,
+    /// Something is being synced by another thread.
+    syncing: bool,
     /// Behind `len` there may be something of a round that could not be written.
     frayed: bool,
 }
 
 impl Segment {
     fn new(file: Arc<dyn Appender>, len: u64) -> Segment {
-        Segment { file, len, pending: Vec::new(), unsynced: false, frayed: false }
+        Segment { file, len, pending: Vec::new(), unsynced: false, syncing: false, frayed: false }
     }
 
     /// Cuts off what should not be there.
@@ -80,6 +82,9 @@ pub struct Writer {
     synced: u64,
     /// Bytes of the files of earlier generations.
     older: u64,
+    /// The last generation that was begun. A manifest that could not be written may be there all the
+    /// same after a sudden end, so what it names is not touched again.
+    begun: u64,
 }
 
 impl Writer {
@@ -100,18 +105,23 @@ impl Writer {
             round: last + 1,
             synced: last,
             older: 0,
+            begun: 0,
         };
-        match writer.manifest.segments.last().copied() {
-            Some(generation) if generation.shards == shards && lens.len() == shards => {
-                for (shard, &len) in lens.iter().enumerate() {
-                    let name = generation.segment(shard);
-                    let file = writer.disk.append_from(&name, len);
-                    let file = file.map_err(|cause| writer.failure("open", &name, cause))?;
-                    file.sync().map_err(|cause| writer.failure("sync", &name, cause))?;
-                    writer.segments.push(Segment::new(file, len));
-                }
+        let last = writer.manifest.segments.last().copied();
+        if let Some(generation) = last {
+            let names = writer.disk.sync_names();
+            names.map_err(|cause| writer.failure("sync the names of", "", cause))?;
+            // Also when nothing more is written to them: what was loaded is to stay.
+            for (shard, &len) in lens.iter().enumerate() {
+                let name = generation.segment(shard);
+                let file = writer.disk.append_from(&name, len);
+                let file = file.map_err(|cause| writer.failure("open", &name, cause))?;
+                file.sync().map_err(|cause| writer.failure("sync", &name, cause))?;
+                writer.segments.push(Segment::new(file, len));
             }
-            _ => drop(writer.begin_generation(shards)?),
+        }
+        if last.is_none_or(|generation| generation.shards != shards) {
+            writer.begin_generation(shards)?;
         }
         writer.older = writer.size_of_others();
         Ok(writer)
@@ -121,7 +131,8 @@ impl Writer {
     /// is on disk then.
     pub fn begin_generation(&mut self, shards: usize) -> Result<Generation, Failure> {
         self.sync()?;
-        let generation = Generation { number: self.manifest.next_number(), shards };
+        self.begun = self.manifest.next_number().max(self.begun + 1);
+        let generation = Generation { number: self.begun, shards };
         let mut segments = Vec::new();
         for shard in 0..shards {
             let name = generation.segment(shard);
@@ -134,6 +145,9 @@ impl Writer {
             let file = made.map_err(|cause| self.failure("make", &name, cause))?;
             segments.push(Segment::new(file, head.len() as u64));
         }
+        // A manifest must not name what may be gone after a sudden end.
+        let names = self.disk.sync_names();
+        names.map_err(|cause| self.failure("sync the names of", "", cause))?;
         let mut manifest = self.manifest.clone();
         manifest.segments.push(generation);
         self.put_manifest(manifest)?;
@@ -259,10 +273,12 @@ impl Writer {
     /// Makes sure that all that was written is on disk.
     pub fn sync(&mut self) -> Result<(), Failure> {
         for shard in 0..self.segments.len() {
-            if self.segments[shard].unsynced {
+            // The other thread may not be done yet, and may fail.
+            if self.segments[shard].unsynced || self.segments[shard].syncing {
                 let synced = self.segments[shard].file.sync();
                 synced.map_err(|cause| self.segment_failure("sync", shard, cause))?;
                 self.segments[shard].unsynced = false;
+                self.segments[shard].syncing = false;
             }
         }
         self.synced = self.last_round();
@@ -284,7 +300,7 @@ impl Writer {
     pub fn to_sync(&mut self) -> (Vec<Arc<dyn Appender>>, u64) {
         let unsynced = self.segments.iter_mut().filter(|segment| segment.unsynced);
         let files = unsynced.map(|segment| {
-            segment.unsynced = false;
+            (segment.unsynced, segment.syncing) = (false, true);
             segment.file.clone()
         });
         (files.collect(), self.round - 1)
@@ -292,9 +308,12 @@ impl Writer {
 
     /// The other thread has done so, or has failed to: then all is to be synced again.
     pub fn synced(&mut self, round: u64, done: bool) {
-        match done {
-            true => self.synced = self.synced.max(round),
-            false => self.segments.iter_mut().for_each(|segment| segment.unsynced = true),
+        if done {
+            self.synced = self.synced.max(round);
+        }
+        for segment in &mut self.segments {
+            segment.unsynced |= !done;
+            segment.syncing = false;
         }
     }
 

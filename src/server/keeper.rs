@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The name that Redis gives its append-only files.
 const APPENDFILENAME: &str = "appendonly.aof";
@@ -67,6 +68,9 @@ impl Keeper {
     }
 }
 
+/// How long it takes to append to a file of a disk that is slow on purpose.
+const SLOW: Duration = Duration::from_millis(3);
+
 /// Loads the data and gives it to the shards; from then on it is kept, if there is a journal.
 fn open(shared: &Arc<Shared>) -> Result<Option<Threads>, Fatal> {
     let config = shared.env.config().clone();
@@ -92,7 +96,11 @@ fn open(shared: &Arc<Shared>) -> Result<Option<Threads>, Fatal> {
 
 /// Loads the append-only files, or what else there is to begin with, and opens them to go on.
 fn open_segments(shared: &Arc<Shared>, config: &Values) -> Result<(Vec<Loaded>, Writer), Fatal> {
-    let disk = Arc::new(directory(&config.dir.join(&config.appenddirname))?);
+    let disk = directory(&config.dir.join(&config.appenddirname))?;
+    let disk = Arc::new(match shared.env.faults.slow_appends {
+        true => disk.slowed(SLOW),
+        false => disk,
+    });
     let shards = shared.loaded.len();
     let (loaded, manifest, last_round, lens) = match load(shared, config, &*disk)? {
         Some(Recovered { loaded, manifest, last_round, lens }) => {
@@ -248,5 +256,6 @@ fn load(
         cut: config.aof_load_truncated,
         now: clock::wall_ms(),
         stats: &shared.env.persist,
+        trusting: shared.env.faults.ignore_participants,
     })
 }

@@ -19,6 +19,8 @@ pub struct Server {
     name: String,
     /// The test ended the process itself.
     ended: bool,
+    /// The directory is the test's and stays.
+    kept: bool,
 }
 
 /// Below the ephemeral range, so that no client's own port can be in the way.
@@ -45,6 +47,23 @@ impl Server {
         }
         all.extend(args.iter().map(|a| a.to_string()));
         Server::start(&binary, port, &all, "corelane")
+    }
+
+    /// The server under test in a directory of the caller's, which it leaves there.
+    pub fn corelane_in(dir: &Path, shards: usize, args: &[&str]) -> Server {
+        let mut server = Server::begin_in(dir, shards, args);
+        server.wait_ready();
+        server
+    }
+
+    /// As [`Server::corelane_in`], without waiting until it serves.
+    pub fn begin_in(dir: &Path, shards: usize, args: &[&str]) -> Server {
+        let port = free_port();
+        let mut command = Command::new(corelane_binary());
+        command.args(Server::options(port, dir)).args(["--shards", &shards.to_string()]).args(args);
+        let mut server = Server::begin(command, port, dir.into(), "corelane");
+        server.kept = true;
+        server
     }
 
     /// The redis-server whose replies are the norm.
@@ -79,9 +98,19 @@ impl Server {
     /// The test `name` of these, run alone in a process of its own, where it serves as the options in
     /// `CORELANE_HOSTED` tell, one a line.
     pub fn hosted(name: &str, args: &[&str]) -> Server {
+        Server::host(name, args, Server::make_dir())
+    }
+
+    /// As [`Server::hosted`], in a directory of the caller's, which it leaves there.
+    pub fn hosted_in(dir: &Path, name: &str, args: &[&str]) -> Server {
+        let mut server = Server::host(name, args, dir.into());
+        server.kept = true;
+        server
+    }
+
+    fn host(name: &str, args: &[&str], dir: PathBuf) -> Server {
         let tests = std::env::current_exe().expect("the tests are a file");
         let port = free_port();
-        let dir = Server::make_dir();
         let mut options: Vec<String> = Server::options(port, &dir);
         options.extend(args.iter().map(|a| a.to_string()));
         let mut command = Command::new(tests);
@@ -97,7 +126,7 @@ impl Server {
         Server::launch(command, port, dir, name)
     }
 
-    fn make_dir() -> PathBuf {
+    pub fn make_dir() -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("corelane-it-{}-{count}", std::process::id()));
@@ -113,15 +142,19 @@ impl Server {
         words.iter().chain(&more).map(|word| word.to_string()).collect()
     }
 
-    fn launch(mut command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
+    fn launch(command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
+        let mut server = Server::begin(command, port, dir, name);
+        server.wait_ready();
+        server
+    }
+
+    fn begin(mut command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
         let log = fs::File::create(dir.join("log")).expect("a log file");
         let program = command.get_program().to_os_string();
         command.current_dir(&dir).stdin(Stdio::null());
         command.stderr(log.try_clone().expect("a second handle")).stdout(log);
         let child = spawn(command).unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
-        let mut server = Server { child, port, dir, name: format!("{name}:{port}"), ended: false };
-        server.wait_ready();
-        server
+        Server { child, port, dir, name: format!("{name}:{port}"), ended: false, kept: false }
     }
 
     fn wait_ready(&mut self) {
@@ -249,7 +282,9 @@ impl Drop for Server {
         let _ = self.child.wait();
         let log = self.log();
         let tail = self.log_tail();
-        let _ = fs::remove_dir_all(&self.dir);
+        if !self.kept {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
         if std::thread::panicking() {
             if early.is_some() || log.contains("panicked at") {
                 eprintln!("--- {} ended ({early:?}), the end of its log:\n{tail}", self.name);

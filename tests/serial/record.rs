@@ -257,7 +257,7 @@ fn faulty_server() {
     let Ok(Invocation::Run { config, .. }) = parse(options.split('\n').map(Into::into)) else {
         panic!("a configuration")
     };
-    let faults = Faults { ignore_intents: true };
+    let faults = Faults { ignore_intents: true, ..Faults::default() };
     run_faulty(*config, |_| (), faults).expect("it serves until it is killed");
 }
 

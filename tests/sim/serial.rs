@@ -218,7 +218,7 @@ fn traced_values_are_strictly_serializable() {
 
 #[test]
 fn without_intents_an_anomaly_is_found() {
-    let faults = Faults { ignore_intents: true };
+    let faults = Faults { ignore_intents: true, ..Faults::default() };
     for mix in [JOINT, workload::ALL, workload::TRACED] {
         let is_bad = |seed: &u64| !check(&history(*seed, mix, faults)).is_empty();
         let bad = (0..100).filter(is_bad).count();

@@ -1,0 +1,16 @@
+//! Sudden ends: what is there afterwards is what was acknowledged, and whole.
+//!
+//! | module | what ends | what it shows |
+//! |---|---|---|
+//! | [`kill`] | a server process, by `kill -9` | no acknowledged write is lost, nothing is half done, whatever was under way |
+//! | [`torn`] | the power of a disk in memory | the same by policy, when unsynced bytes are lost, torn, or written out of order |
+//! | [`full`] | the room on a disk | writes are refused, reads go on, and all goes on when there is room |
+//!
+//! [`players`] are the clients who make the load for the first and know what they may find; [`sim_disk`] is the
+//! disk of the second. That they find what is wrong is shown by servers with a deliberate fault.
+
+mod full;
+mod kill;
+mod players;
+mod sim_disk;
+mod torn;
