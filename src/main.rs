@@ -24,7 +24,7 @@ pub static MALLOC_CONF: Option<&'static [u8; 43]> =
 fn main() -> ExitCode {
     corelane::rt::yield_to_all();
     match start() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(fatal) => {
             eprintln!("corelane: {fatal}");
             ExitCode::FAILURE
@@ -32,17 +32,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn start() -> Result<(), Fatal> {
+fn start() -> Result<ExitCode, Fatal> {
     match parse(std::env::args_os().skip(1))? {
         Invocation::Print(text) => {
             println!("{}", text.trim_end());
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Invocation::Check { warnings } => {
             warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             println!("the configuration is valid");
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
+        Invocation::Tool(tool) => match corelane::server::offline::run(&tool)? {
+            true => Ok(ExitCode::SUCCESS),
+            false => Ok(ExitCode::FAILURE),
+        },
         Invocation::Run { config, warnings } => {
             std::env::set_current_dir(&config.dir)
                 .map_err(|error| Fatal::file("change to the directory", &config.dir, error))?;
@@ -52,7 +56,7 @@ fn start() -> Result<(), Fatal> {
             if let Err(fatal) = &result {
                 tracing::error!("{fatal}");
             }
-            result
+            result.map(|()| ExitCode::SUCCESS)
         }
     }
 }

@@ -10,6 +10,7 @@
 //! ```
 
 mod keeper;
+pub mod offline;
 
 use crate::clock;
 use crate::command::{Act, Env, Faults, Registry};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! corelane [/path/to/file.conf] [-] [--option value ...]...
+//! corelane check|export ...             see `tools`
 //! ```
 //!
 //! Every option of the table is a `--option`; it and its values are a line that is read after
@@ -27,6 +28,7 @@ use super::{
     options::rows,
     render::{facts, first_sentence, wrap},
     row::Group,
+    tools::{self, Tool},
 };
 use crate::error::Fatal;
 
@@ -40,6 +42,8 @@ pub enum Invocation {
     Run { config: Box<Config>, warnings: Vec<Warning> },
     /// The configuration was read and is valid: say so, print the warnings, and end.
     Check { warnings: Vec<Warning> },
+    /// Do this with files; there is no server.
+    Tool(Tool),
     /// Print this, the help or the version, and end.
     Print(String),
 }
@@ -54,6 +58,9 @@ fn parse_with(args: Vec<Vec<u8>>, stdin: &mut impl Read) -> Result<Invocation, F
         Some(b"-h") => return Ok(Invocation::Print(command().render_help().to_string())),
         Some(b"-v" | b"-V") => return Ok(Invocation::Print(command().render_version())),
         _ => {}
+    }
+    if let Some(invocation) = tools::parse(&args) {
+        return invocation;
     }
     let words = split(args)?;
     match words.request {
@@ -200,7 +207,13 @@ pub fn command() -> Command {
     let mut command = Command::new("corelane")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
-        .override_usage("corelane [FILE] [-] [--option value ...]...")
+        .override_usage(
+            "corelane [FILE] [-] [--option value ...]...\n       \
+             corelane check DIR [--repair]\n       \
+             corelane export FILE --dir DIR [--force]",
+        )
+        .subcommands(tools::commands())
+        .disable_help_subcommand(true)
         .after_help(
             "Options override the file. Sizes take a unit: 1k is 1000 bytes, 1kb is 1024, also m, mb, \
              g, gb.\nExample: corelane /etc/corelane.conf --port 7000 --bind 127.0.0.1 -::1",

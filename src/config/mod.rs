@@ -28,6 +28,7 @@ mod render;
 mod rewrite;
 mod row;
 mod suggest;
+mod tools;
 mod units;
 mod unsupported;
 mod values;
@@ -41,6 +42,7 @@ pub use file::{Place, Warning, split_args};
 pub use options::{find, rows};
 pub use render::default_conf;
 pub use row::{Action, Group, Kind, Mutability, Row};
+pub use tools::{Names, Tool};
 pub use values::{
     BindAddress, BindHost, ClusterMode, EvictionPolicy, FsyncPolicy, LogFormat, LogLevel,
     OutputLimit, OutputLimits, ProtectedAction, Rename, SaveRule, Secret, SnapshotFiles,

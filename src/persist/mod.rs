@@ -17,6 +17,7 @@
 //! | [`replay`], [`recover`] | effects run again; from the files back to the keys |
 //! | [`foreign`], [`aof_reader`], [`redis_manifest`] | what Redis has left, read |
 //! | [`save`] | snapshots of all shards, written to files |
+//! | [`check`], [`repair`] | files looked through without a server, and cut where they are damaged |
 //! | [`journal`] | the queue, the threads that write and sync, what shards see of them |
 //!
 //! # Why half a transaction is never found
@@ -27,12 +28,14 @@
 //! as rounds are whole in all segments (see [`crate::journal::frame`]), which is a point in the queue.
 
 pub mod aof_reader;
+pub mod check;
 pub mod disk;
 pub mod foreign;
 pub mod journal;
 pub mod manifest;
 pub mod recover;
 pub mod redis_manifest;
+pub mod repair;
 pub mod replay;
 pub mod save;
 pub mod scan;

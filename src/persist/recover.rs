@@ -135,14 +135,14 @@ pub(super) fn at_once<T: Send>(
 }
 
 /// Elements that are freed between two looks at what is left.
-const FREE_AT_ONCE: usize = 1 << 16;
+pub(super) const FREE_AT_ONCE: usize = 1 << 16;
 
-fn target<'a>(loading: &Loading<'a>, shard: &'a mut Shard) -> ShardTarget<'a> {
+pub(super) fn target<'a>(loading: &Loading<'a>, shard: &'a mut Shard) -> ShardTarget<'a> {
     ShardTarget::new(loading.registry, shard, loading.scripts, loading.checksum, loading.now)
 }
 
 /// Loads one shard's snapshot.
-fn load_snapshot(loading: &Loading, name: &str, shard: &mut Shard) -> Result<(), Fatal> {
+pub(super) fn load_snapshot(loading: &Loading, name: &str, shard: &mut Shard) -> Result<(), Fatal> {
     let file = loading.disk.read(name);
     let file = file.map_err(|e| damaged(loading, name, crate::error::io_text(&e)))?;
     let mut target = target(loading, shard);

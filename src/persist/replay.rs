@@ -1,16 +1,16 @@
 //! Doing again what commands have done.
 //!
 //! Effects are commands; they run as clients' commands do, at a time at which nothing expires, on a
-//! shard of their own (see [`ShardTarget`]).
+//! shard of their own (see [`ShardTarget`](super::foreign::ShardTarget)).
 
-use super::foreign::{Done, ShardTarget, Target};
+use super::foreign::{Done, Target};
 use crate::resp::{Args, Limits, Parser, Step};
 
 const LIMITS: Limits =
     Limits { bulk_len_max: 3 << 30, multibulk_max: i32::MAX as usize, authenticated: true };
 
 /// Replays commands that stand one behind the other. What is wrong, and where, when they cannot be.
-pub fn replay(target: &mut ShardTarget, effects: &mut [u8]) -> Result<(), (usize, String)> {
+pub fn replay(target: &mut dyn Target, effects: &mut [u8]) -> Result<(), (usize, String)> {
     let mut spans = Vec::new();
     let mut at = 0;
     while at < effects.len() {
@@ -33,7 +33,7 @@ pub fn replay(target: &mut ShardTarget, effects: &mut [u8]) -> Result<(), (usize
     Ok(())
 }
 
-fn command(target: &mut ShardTarget, args: Args) -> Result<(), String> {
+fn command(target: &mut dyn Target, args: Args) -> Result<(), String> {
     if let Done::Failed(reply) = target.command(args)? {
         // What has failed has failed the first time too.
         tracing::debug!(reply, "a replayed command fails");

@@ -129,20 +129,45 @@ pub fn write_base(
     let generation = Generation { number: next_number(disk)?, shards };
     let saver = Saver { shards, about, files: Vec::new(), pending: Arc::default() };
     for (shard, keyspace) in keyspaces.iter_mut().enumerate() {
-        let mut file = saver.begin_file(disk, generation.base(shard), shard == 0, true)?;
-        keyspace.begin_snapshot(now, false);
-        while file.version.is_none() {
-            keyspace.snapshot_step(&mut || true);
-            while let Some(bytes) = keyspace.take_output() {
-                file.tally.add(&bytes);
-                file.file.append(&[&bytes])?;
-            }
-            file.version = keyspace.end_snapshot().map(|stats| stats.version);
-        }
-        file.end()?;
+        let file = saver.begin_file(disk, generation.base(shard), shard == 0, true)?;
+        fill(file, keyspace, now)?;
     }
     disk.sync_names()?;
     put_manifest(disk, generation)
+}
+
+/// Writes a snapshot of keys that nobody uses, as Redis writes it. Gives its length.
+pub fn write_file(
+    disk: &dyn Disk,
+    name: &str,
+    about: About,
+    keyspace: &mut Keyspace,
+) -> io::Result<u64> {
+    let now = about.made_at * 1000;
+    let saver = Saver { shards: 1, about, files: Vec::new(), pending: Arc::default() };
+    let new = format!("{name}.new");
+    let filled = saver.begin_file(disk, new.clone(), true, false).and_then(|file| {
+        fill(file, keyspace, now)?;
+        disk.len(&new)
+    });
+    let len = filled.inspect_err(|_| drop(disk.remove(&new)))?;
+    disk.rename(&new, name)?;
+    disk.sync_names()?;
+    Ok(len)
+}
+
+/// Writes all keys of a keyspace that nobody uses, and the end of the file.
+fn fill(mut file: ShardFile, keyspace: &mut Keyspace, now: i64) -> io::Result<()> {
+    keyspace.begin_snapshot(now, false);
+    while file.version.is_none() {
+        keyspace.snapshot_step(&mut || true);
+        while let Some(bytes) = keyspace.take_output() {
+            file.tally.add(&bytes);
+            file.file.append(&[&bytes])?;
+        }
+        file.version = keyspace.end_snapshot().map(|stats| stats.version);
+    }
+    file.end()
 }
 
 struct ShardFile {

@@ -27,6 +27,23 @@ impl Loaded {
         self.dbs.iter().map(Table::len).sum()
     }
 
+    /// How many keys are not those of this shard.
+    pub fn strangers(&self, slots: &SlotTable, shard: usize) -> usize {
+        let mut found = 0;
+        for table in &self.dbs {
+            let mut position = 0;
+            loop {
+                position = table.scan(position, &mut |entry: &Entry| {
+                    found += usize::from(slots.owner_of(entry.key()) != shard);
+                });
+                if position == 0 {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
     /// Sorts keys by the shards that own their slots.
     pub fn distribute(all: Vec<Loaded>, slots: &SlotTable) -> Vec<Loaded> {
         let Some(first) = all.first() else { return Vec::new() };
