@@ -13,8 +13,13 @@
 //!   │   connections    │      │   connections    │      each pair and direction
 //!   │   keys of its    │      │   keys of its    │
 //!   │   slots          │      │   slots          │
-//!   └──────────────────┘      └──────────────────┘
+//!   └────────┬─────────┘      └────────┬─────────┘
+//!            └── effects, once a turn ─┴──> journal-write ── rounds ──> segment.<n>.<shard>.aof
+//!                chunks of snapshots ─────> saver ────────────────────> dump.rdb, base.<n>.<shard>.rdb
 //! ```
+//!
+//! The threads below the shards are there when something is kept on disk ([`persist`]); another one
+//! syncs, and at the start one for each core loads.
 //!
 //! A shard serves the connections that it accepted *and* owns the keys of its slots
 //! (`slot = crc16(key) mod 16384`, [`shard::SlotTable`]).
@@ -47,7 +52,8 @@
 //! | [`server`] | boot and shutdown | all |
 //! | [`net`] | connections on one shard; where requests are routed and put off | below |
 //! | [`route`] | what travels between shards and how parts become one reply | below |
-//! | [`persist`] | data on disk: what Redis has left there | below |
+//! | [`persist`] | files: what was done is appended to them, snapshots, both read back; what Redis has left | below |
+//! | [`journal`] | what commands have done, as commands; the lines between them in a file | below |
 //! | [`command`] | the command table: rows, handlers, a file per family | below |
 //! | [`shard`] | one core's keys: databases, expiry, access history, who has read what; its channels and events | below |
 //! | [`session`] | one client's state | below |
@@ -68,11 +74,14 @@
 //!   glommio's reactor. Only [`rt`] names glommio and io_uring, only [`clock`] reads the time.
 //! - Who works on several shards visits them in ascending order and holds keys until it is done, so
 //!   nobody waits in a circle, and everything is strictly serializable ([`shard::Intents`], net::line).
-//!   There is no common clock and no lock that two threads share.
+//!   There is no common clock.
+//! - What is kept on disk passes one queue under a mutex, which a shard takes once a turn, not for each
+//!   command. Its order is that of causes; files hold whole stretches of it ([`persist`]).
+//! - No shard's thread calls the file system for data: threads of their own write, sync and load.
 //! - Order: messages from one shard to another arrive in the order sent, so requests of one
 //!   connection run in order on each shard.
 //! - A script runs to its end on one thread, with all that it can touch held: nothing is undone, ever.
-//! - Background work (expiry, freeing, growth of tables) is cut into slices of a bounded size.
+//! - Background work (expiry, freeing, growth of tables, snapshots) is cut into slices of a bounded size.
 //! - `unsafe` is in [`data`] (entry, table, prefetch, members of big collections), [`rt`] (system calls, the ring) and [`script`]
 //!   (the seam to Lua), with the invariants written beside it.
 
