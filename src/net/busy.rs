@@ -111,6 +111,8 @@ impl Worker {
                 self.take_while_busy(io, message);
             }
         }
+        // Before replies leave that may tell of it.
+        self.hand_over_effects();
         self.send_while_busy(io);
         self.mail.flush(|shard, urgent| io.ring(shard, urgent));
         self.now = now;

@@ -456,6 +456,10 @@ impl Worker {
     /// What clients are to be told of changes is sent before others can read the keys again.
     pub(super) fn give_back(&mut self, loans: Loans) {
         self.send_invalidations();
+        if loans.iter().any(|loan| loan.owner != self.index) {
+            // What is done with them next is behind it in the journal.
+            self.hand_over_effects();
+        }
         for loan in loans {
             if loan.owner == self.index {
                 self.let_go(loan);

@@ -50,11 +50,15 @@ pub struct Recording {
     held: VecDeque<(u64, Held)>,
     /// Of the connections that have answers among those: the number of the last one. No answer may overtake another.
     answers: HashMap<(usize, Token), u64>,
+    /// Answers that leave when what was recorded before them has been handed over: who reads them may
+    /// write elsewhere what follows from them, which must not come before it in the queue. Empty when nothing
+    /// is recorded that has not been handed over.
+    late: Vec<Box<Batch>>,
 }
 
 impl Recording {
     pub fn is_idle(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.late.is_empty()
     }
 
     /// Whether replies up to this number can leave.
@@ -136,9 +140,13 @@ impl Worker {
     #[inline]
     pub(super) fn hand_over_effects(&mut self) {
         let effects = &mut self.shard.keyspace.recorder.effects;
-        if !effects.is_empty() && !effects.is_in_unit() {
+        // What a unit that runs has done is kept apart, and comes behind this.
+        if !effects.is_empty() {
             let bytes = effects.take();
             self.hand_over_parts(Parts::from_iter([(self.index, bytes)]));
+            for batch in std::mem::take(&mut self.recording.late) {
+                self.mail.push(batch.origin, Message::Answer(batch));
+            }
         }
     }
 
@@ -198,7 +206,11 @@ impl Worker {
                 return self.recording.hold(number, Held::Answer(batch));
             }
         }
-        self.mail.push(origin, Message::Answer(batch));
+        match self.shard.keyspace.recorder.effects.is_empty() {
+            true => self.mail.push(origin, Message::Answer(batch)),
+            // It may tell of them.
+            false => self.recording.late.push(batch),
+        }
     }
 
     /// As [`Worker::send_answer`], for a message of another kind.

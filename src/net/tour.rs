@@ -324,6 +324,10 @@ impl Worker {
     /// The last part has run: what is held elsewhere is let go, and the client gets its reply.
     fn end_tour(&mut self, io: &mut dyn Io, tour: Box<Tour>, conn: Option<&mut Conn>) {
         let (last, before) = tour.stops.split_last().expect("a tour has a stop");
+        if !before.is_empty() {
+            // What is done next with the keys that it held elsewhere is behind it in the journal.
+            self.hand_over_effects();
+        }
         for stop in before.iter().filter(|stop| stop.shard != tour.origin) {
             let hold = (!tour.whole).then_some(stop.hold);
             match stop.published {

@@ -115,17 +115,17 @@ pub(super) fn at_once<T: Send>(
     let next = AtomicU64::new(0);
     let results: Vec<Mutex<Option<Result<T, Fatal>>>> =
         (0..count).map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed) as usize;
-                    let Some(result) = results.get(at) else { return };
-                    let done = work(at);
-                    *result.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(done);
-                }
-            });
+    let take_turns = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+            let Some(result) = results.get(at) else { return };
+            let done = work(at);
+            *result.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(done);
         }
+    };
+    std::thread::scope(|scope| {
+        (1..threads).for_each(|_| drop(scope.spawn(take_turns)));
+        take_turns();
     });
     let lost = || Err(Fatal::system("load the data", "a thread has ended before its time"));
     results

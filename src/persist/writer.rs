@@ -109,14 +109,10 @@ impl Writer {
         };
         let last = writer.manifest.segments.last().copied();
         if let Some(generation) = last {
-            let names = writer.disk.sync_names();
-            names.map_err(|cause| writer.failure("sync the names of", "", cause))?;
+            writer.keep_names_and_older()?;
             // Also when nothing more is written to them: what was loaded is to stay.
             for (shard, &len) in lens.iter().enumerate() {
-                let name = generation.segment(shard);
-                let file = writer.disk.append_from(&name, len);
-                let file = file.map_err(|cause| writer.failure("open", &name, cause))?;
-                file.sync().map_err(|cause| writer.failure("sync", &name, cause))?;
+                let file = writer.open_synced(&generation.segment(shard), len)?;
                 writer.segments.push(Segment::new(file, len));
             }
         }
@@ -125,6 +121,27 @@ impl Writer {
         }
         writer.older = writer.size_of_others();
         Ok(writer)
+    }
+
+    fn open_synced(&self, name: &str, len: u64) -> Result<Arc<dyn Appender>, Failure> {
+        let file = self.disk.append_from(name, len);
+        let file = file.map_err(|cause| self.failure("open", name, cause))?;
+        file.sync().map_err(|cause| self.failure("sync", name, cause))?;
+        Ok(file)
+    }
+
+    /// What was loaded and is written to no more is to stay: the server that has written it may have
+    /// ended before it was on disk.
+    fn keep_names_and_older(&self) -> Result<(), Failure> {
+        let names = self.disk.sync_names();
+        names.map_err(|cause| self.failure("sync the names of", "", cause))?;
+        let Some((_, older)) = self.manifest.segments.split_last() else { return Ok(()) };
+        for name in older.iter().flat_map(|g| (0..g.shards).map(|shard| g.segment(shard))) {
+            let len = self.disk.len(&name);
+            let len = len.map_err(|cause| self.failure("look at", &name, cause))?;
+            self.open_synced(&name, len)?;
+        }
+        Ok(())
     }
 
     /// Has new segments for all shards from here on; gives their generation. What was written before

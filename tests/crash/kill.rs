@@ -1,6 +1,8 @@
 //! A server that is killed again and again, and goes on with what it has left.
 
-use super::players::{Checked, Player, Trouble, check_keys, check_lists, prepare_lists};
+use super::players::{
+    Checked, PLAYERS, Player, Trouble, check_keys, check_lists, check_observed, prepare_lists,
+};
 use crate::harness::{Client, Reply, Server, cases, now, seed, wait_until};
 use corelane::command::Faults;
 use corelane::config::{Invocation, parse};
@@ -8,7 +10,6 @@ use corelane::server::run_faulty;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const PLAYERS: usize = 4;
 /// By the test, after a sound server's worst start.
 const LOADED: Duration = Duration::from_secs(60);
 
@@ -65,7 +66,9 @@ impl Saga {
         wait_loaded(&mut client);
         prepare_lists(&mut client);
         self.players.iter().for_each(|player| player.prepare(&mut client));
-        server.end(libc::SIGTERM);
+        // Also one that acknowledges too early has written it by then.
+        std::thread::sleep(Duration::from_millis(300));
+        server.end(libc::SIGKILL);
     }
 
     /// Lets the players play, kills the server, and looks at what is there after the next start.
@@ -113,6 +116,7 @@ impl Saga {
         for player in &mut self.players {
             player.check(client)?;
         }
+        check_observed(client, &self.players)?;
         check_lists(client, &mut self.players)
     }
 

@@ -49,6 +49,7 @@ impl Count {
     }
 }
 
+pub const PLAYERS: usize = 4;
 const COUNTERS: usize = 8;
 /// Lists through which elements wander, of all players together.
 const LISTS: usize = 6;
@@ -197,7 +198,7 @@ impl Player {
     }
 
     fn step(&mut self, client: &mut Client) -> Played {
-        match self.random.u8(0..16) {
+        match self.random.u8(0..20) {
             0 => self.increase(client),
             1 => self.pipeline(client),
             2 | 3 => self.write_triple(client),
@@ -209,6 +210,7 @@ impl Player {
             12 => self.move_member(client),
             13 => self.combine(client),
             14 => self.unite(client),
+            16..20 => self.observe(client),
             _ => self.write_mortal(client),
         }
     }
@@ -317,6 +319,14 @@ impl Player {
             }
         }
         Ok(())
+    }
+
+    /// Notes how far another player's counter is: the note must not be there without that.
+    fn observe(&mut self, client: &mut Client) -> Played {
+        let (whose, at) = (self.random.usize(..PLAYERS), self.random.usize(..COUNTERS));
+        let found = ask(client, &format!("GET c{whose}:{at}"))?;
+        let n = number(&found).map_err(Trouble::Wrong)?;
+        ask(client, &format!("SET o{}:{whose}:{at} {n}", self.id)).map(drop)
     }
 
     fn rename(&mut self, client: &mut Client) -> Played {
@@ -485,6 +495,7 @@ impl Player {
         keys.extend(numbered(format!("r{t}"), PLACES as usize));
         keys.extend(numbered(format!("p{t}"), MORTALS));
         keys.extend(["a", "b", "d"].map(|name| format!("i{t}:{name}")));
+        (0..PLAYERS).for_each(|whose| keys.extend(numbered(format!("o{t}:{whose}"), COUNTERS)));
         keys.push(format!("z{t}"));
         keys
     }
@@ -506,6 +517,21 @@ fn find_equal(client: &mut Client, count: &mut Count, name: &str, keys: usize) -
         return Err(format!("half of something: {name}:* are {found:?}, {count:?}"));
     }
     count.find(name, found[0])
+}
+
+/// What was seen of counters and written down is there with them. To be called when all have been checked.
+pub fn check_observed(client: &mut Client, players: &[Player]) -> Checked {
+    for (whose, at) in (0..PLAYERS).flat_map(|whose| (0..COUNTERS).map(move |at| (whose, at))) {
+        let there = players[whose].counters[at].acked;
+        for player in players {
+            let key = format!("o{}:{whose}:{at}", player.id);
+            let seen = number(&client.run(&format!("GET {key}")))?;
+            if seen > there {
+                return Err(format!("{key} has seen {seen} where {there} is there"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Puts the elements into the lists.
