@@ -283,7 +283,7 @@ mod tests {
         let mut bench = SessionBench::new();
         for stops in ["shutdown", "shutdown nosave", "shutdown NOW FORCE", "shutdown nosave now"] {
             assert_eq!(bench.run(stops), "");
-            assert!(matches!(bench.control, Control::Shutdown), "{stops}");
+            assert!(matches!(bench.control, Control::Shutdown { .. }), "{stops}");
         }
         for (words, error) in [
             ("shutdown abort", "-ERR No shutdown in progress.\r\n"),
