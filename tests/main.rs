@@ -10,6 +10,7 @@
 //! | `serial`   | checkers of histories: is there one order of all operations that explains the answers? |
 //! | `sim`      | the server in one thread, in an order that a seed decides: order, atomicity, liveness |
 //! | `persist`  | files of Redis and Valkey, and files for them |
+//! | `durable`  | data directories: taken over, written, restarted with other shards, damaged, under load |
 //! | `clients`  | redis-cli, redis-benchmark, memtier_benchmark and redis-py, unmodified |
 //! | `tidy`     | the code's own rules: sizes, import directions, forbidden calls |
 //!
@@ -23,6 +24,7 @@ mod clients;
 mod commands;
 mod compat;
 mod crash;
+mod durable;
 mod harness;
 mod net;
 mod persist;

@@ -82,7 +82,7 @@ impl Worker {
                 conn.session.closing = true;
             }
             Control::Save(request) => self.save(io, token, conn, request),
-            Control::Shutdown { save } => self.shut_down(io, conn, save),
+            Control::Shutdown { save } => self.shut_down(token, conn, save),
         }
         self.keep_buffer(reply);
     }

@@ -58,6 +58,12 @@ impl Worker {
         self.more = true;
     }
 
+    /// Has no write begin any more, as long as [`Worker::end_pause`] is not called.
+    pub(super) fn hold_writes(&mut self) {
+        self.pause.until = i64::MAX;
+        self.more = true;
+    }
+
     pub(super) fn end_pause(&mut self) {
         self.pause.until = 0;
         self.pause.all = false;

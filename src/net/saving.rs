@@ -37,10 +37,12 @@ const RETRY_MS: i64 = 5000;
 /// What all shards know of snapshots.
 #[derive(Default)]
 pub struct Saves {
-    /// How many have ended, well or not.
+    /// How many have ended, well or not; rewrites do not count.
     ended: AtomicU64,
     /// The last one was written.
     well: AtomicBool,
+    /// How many times the server could not stop, since its last snapshot failed.
+    stops_failed: AtomicU64,
     /// The server stops when the one under way has been written.
     then_stop: AtomicBool,
     /// The server is to stop after one more.
@@ -55,12 +57,31 @@ impl Saves {
     pub fn stop_after_save(&self) {
         self.stop_wanted.store(true, Ordering::Release);
     }
+
+    /// A snapshot has ended. Whether the server is to stop now.
+    fn end(&self, well: bool) -> bool {
+        self.well.store(well, Ordering::Relaxed);
+        self.ended.fetch_add(1, Ordering::AcqRel);
+        let stops = self.then_stop.swap(false, Ordering::AcqRel);
+        if stops && !well {
+            tracing::error!("not stopping, since the last snapshot has failed");
+            self.stops_failed.fetch_add(1, Ordering::AcqRel);
+        }
+        stops && well
+    }
+
+    /// Whether the server ends with the snapshot under way.
+    fn stops(&self) -> bool {
+        self.then_stop.load(Ordering::Relaxed) || self.stop_wanted.load(Ordering::Relaxed)
+    }
 }
 
 /// The cut of a snapshot, on its way through the shards.
 pub struct Cut {
     saving: Arc<Saving>,
     kind: SaveKind,
+    /// The server stops when it is written.
+    stops: bool,
     /// Milliseconds since the epoch.
     at: i64,
     changes: AtomicU64,
@@ -76,6 +97,12 @@ pub(super) struct SavingHere {
     reported: u64,
     /// Connections that wait for snapshots to end, with how many must have.
     waiting: Vec<(Token, u64)>,
+    /// Connections that wait for the server to stop.
+    stopping: Vec<Token>,
+    /// No writes are let in any more.
+    is_last: bool,
+    /// How many times the server could not stop, as far as was told here.
+    stops_failed: u64,
 }
 
 impl SavingHere {
@@ -118,6 +145,11 @@ impl Worker {
                         SaveKind::Rewrite => "Background append only file rewriting scheduled",
                     });
                 });
+            }
+            // It comes behind the rewrite.
+            (SAVING_REWRITE, false) if request.wait => {
+                persist.wanted_saves.fetch_or(1 << number, Ordering::Relaxed);
+                None
             }
             (SAVING_REWRITE, _) => Some(REWRITES),
             _ => Some(IN_PROGRESS),
@@ -165,12 +197,19 @@ impl Worker {
             Ok(saving) => Arc::new(saving),
             Err(error) => {
                 persist.saving.store(SAVING_NOTHING, Ordering::Release);
+                if kind == SaveKind::Snapshot {
+                    // Who waits for it hears of that.
+                    shared.saves.end(false);
+                    shared.bells.iter().for_each(|bell| bell.ring());
+                }
                 return Err(CmdError::err(error.to_string()));
             }
         };
         *locked(&shared.saves.running) = Some(saving.clone());
-        let cut =
-            Cut { saving, kind, at: self.now, changes: AtomicU64::new(0), keys: AtomicU64::new(0) };
+        let stops =
+            kind == SaveKind::Snapshot && shared.saves.then_stop.load(Ordering::Acquire);
+        let (changes, keys) = (AtomicU64::new(0), AtomicU64::new(0));
+        let cut = Cut { saving, kind, stops, at: self.now, changes, keys };
         // Nobody waits for its end.
         let nobody = Token { index: u32::MAX, generation: 0 };
         let mut tour = Tour::new(self.index, nobody, Protocol::Resp2).of_all();
@@ -213,6 +252,11 @@ impl Worker {
 
     /// The cut has come here: all keys of this shard are held.
     pub(super) fn take_cut(&mut self, cut: &Cut, is_last: bool) {
+        if cut.stops && self.shared.saves.then_stop.load(Ordering::Acquire) {
+            // What is written from here on would be lost.
+            self.saving.is_last = true;
+            self.hold_writes();
+        }
         let keyspace = &mut self.shard.keyspace;
         match keyspace.begin_snapshot(cut.at, false) {
             true => {
@@ -272,7 +316,10 @@ impl Worker {
             return;
         }
         let spent = start.elapsed();
-        let percent = self.limits.snapshot_percent.clamp(1, 100);
+        let percent = match self.shared.saves.stops() {
+            true => 100,
+            false => self.limits.snapshot_percent.clamp(1, 100),
+        };
         let pause = match saving.pending() < PENDING_MAX {
             true => spent * (100 - percent) / percent,
             // The files take their time.
@@ -291,9 +338,10 @@ impl Worker {
 
     /// Tells those who wait for a snapshot that it has ended.
     pub(super) fn tell_of_saves(&mut self, io: &mut dyn Io) {
-        if self.saving.waiting.is_empty() || !self.has_news_of_saves() {
+        if !self.has_news_of_saves() {
             return;
         }
+        self.tell_of_stops(io);
         let ended = self.shared.saves.ended.load(Ordering::Acquire);
         let well = self.shared.saves.well.load(Ordering::Relaxed);
         for (token, number) in std::mem::take(&mut self.saving.waiting) {
@@ -312,9 +360,33 @@ impl Worker {
         }
     }
 
+    /// Tells those who wait for the end that it does not come.
+    fn tell_of_stops(&mut self, io: &mut dyn Io) {
+        let failed = self.shared.saves.stops_failed.load(Ordering::Acquire);
+        if failed == self.saving.stops_failed {
+            return;
+        }
+        self.saving.stops_failed = failed;
+        if std::mem::take(&mut self.saving.is_last) {
+            self.end_pause();
+        }
+        for token in std::mem::take(&mut self.saving.stopping) {
+            self.with_conn(io, token, |worker, io, conn| {
+                conn.operation = None;
+                let error = CmdError::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
+                worker.reply_to_command(conn, |out| out.error(&error));
+                worker.resume(io, token, conn);
+            });
+        }
+    }
+
     /// Whether a snapshot has ended for which somebody here waits.
     pub(super) fn has_news_of_saves(&self) -> bool {
-        let ended = self.shared.saves.ended.load(Ordering::Acquire);
+        let saves = &self.shared.saves;
+        if saves.stops_failed.load(Ordering::Relaxed) != self.saving.stops_failed {
+            return true;
+        }
+        let ended = saves.ended.load(Ordering::Acquire);
         self.saving.waiting.iter().any(|&(_, number)| number <= ended)
     }
 
@@ -330,7 +402,6 @@ impl Worker {
             self.shared.saves.then_stop.store(true, Ordering::Release);
             if let Err(error) = self.begin_save(io, SaveKind::Snapshot) {
                 tracing::error!("cannot begin the last snapshot: {error}");
-                self.shared.stop();
             }
             return;
         }
@@ -378,22 +449,16 @@ impl Worker {
     }
 
     /// SHUTDOWN: stops, after a snapshot if that is asked for, or if there are rules for snapshots.
-    pub(super) fn shut_down(&mut self, io: &mut dyn Io, conn: &mut Conn, save: Option<bool>) {
+    pub(super) fn shut_down(&mut self, token: Token, conn: &mut Conn, save: Option<bool>) {
         let is_loading = self.shared.loading.load(Ordering::Relaxed) > 0;
         if !save.unwrap_or(!self.limits.save.is_empty()) || is_loading {
             conn.session.closing = true;
             return self.shared.stop();
         }
-        self.shared.saves.then_stop.store(true, Ordering::Release);
-        if let Err(error) = self.begin_save(io, SaveKind::Snapshot)
-            && error != IN_PROGRESS
-        {
-            self.shared.saves.then_stop.store(false, Ordering::Release);
-            tracing::error!("cannot begin the last snapshot: {error}");
-            let error = CmdError::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
-            return self.reply_to_command(conn, |out| out.error(&error));
-        }
-        // It ends with the server.
+        // One that is under way does not have what was written since its cut.
+        self.shared.saves.stop_after_save();
+        self.shared.bells[0].ring();
+        self.saving.stopping.push(token);
         conn.operation = Some(Operation::Saving);
     }
 }
@@ -450,14 +515,9 @@ fn finish(shared: &super::Shared, bells: &Bells, kind: SaveKind, result: io::Res
         }
     }
     *locked(&shared.saves.running) = None;
-    shared.saves.well.store(result.is_ok(), Ordering::Relaxed);
     persist.saving.store(SAVING_NOTHING, Ordering::Release);
-    shared.saves.ended.fetch_add(1, Ordering::AcqRel);
-    if kind == SaveKind::Snapshot && shared.saves.then_stop.swap(false, Ordering::AcqRel) {
-        match result {
-            Ok(_) => shared.stop(),
-            Err(_) => tracing::error!("not stopping, since the last snapshot has failed"),
-        }
+    if kind == SaveKind::Snapshot && shared.saves.end(result.is_ok()) {
+        shared.stop();
     }
     bells.iter().for_each(|bell| bell.ring());
 }

@@ -55,6 +55,16 @@ fn any_command(mode: Mode) -> BoxedStrategy<Cmd> {
     .boxed()
 }
 
+/// Random programs of all families, for other suites.
+pub fn programs(name: &str, count: usize) -> Vec<Vec<Cmd>> {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::{Config, TestRunner};
+    let mut runner = TestRunner::new_with_rng(Config::default(), run::rng(name));
+    let commands = proptest::collection::vec(any_command(Mode::Stepwise), 20..60).boxed();
+    let any = prop_oneof![4 => commands, 1 => streams::programs()].boxed();
+    (0..count).map(|_| any.new_tree(&mut runner).expect("a program").current()).collect()
+}
+
 macro_rules! differential_tests {
     ($($name:ident: $commands:expr, $shards:expr, $protocol:expr, $mode:expr, $cases:expr;)*) => {
         $(#[test]

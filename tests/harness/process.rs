@@ -310,7 +310,8 @@ pub fn is_stand_in() -> bool {
     name == "redis-server" || name == "valkey-server"
 }
 
-fn free_port() -> u16 {
+/// A port that nobody else of this process is given, with free ones behind it.
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let steps = (PORTS.end - PORTS.start) / PORT_STEP;
     let first = (std::process::id() as u16).wrapping_mul(7) % steps;

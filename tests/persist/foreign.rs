@@ -21,7 +21,7 @@ const FILL: &str = "\
     XADD gone 7-7 f v\nXDEL gone 7-7\nXSETID stream 9-9\nHSET expiring f v\nPEXPIREAT expiring 99999999999998";
 
 /// What else happens before the files are looked at.
-const GO_ON: &str = "\
+pub const GO_ON: &str = "\
     INCR counter\nINCRBYFLOAT float 1.1\nINCRBYFLOAT float 0.25\nHINCRBYFLOAT hash x 0.5\nGETEX text PX 9999999\n\
     SPOP words\nSPOP big_set 3\nRENAME raw renamed\nCOPY hash copied\nMOVE ints 4\nLMOVE list other LEFT RIGHT\n\
     LMPOP 1 list LEFT COUNT 2\nZPOPMIN scores\nZADD scores XX INCR 5 b\nXADD stream * now 1\nXADD stream MAXLEN 3 * now 2\n\
@@ -70,17 +70,17 @@ fn long_values(client: &mut Client) {
     client.run("PFDEBUG TODENSE dense");
 }
 
-fn fill(server: &Server) {
-    let mut client = server.client();
+/// Fills two databases with every type and encoding.
+pub fn fill(client: &mut Client) {
     for db in [0, 9] {
         client.run(&format!("SELECT {db}"));
-        run_all(&mut client, FILL);
+        run_all(client, FILL);
     }
     client.run("SELECT 0");
-    long_values(&mut client);
+    long_values(client);
 }
 
-fn run_all(client: &mut Client, script: &str) {
+pub fn run_all(client: &mut Client, script: &str) {
     for line in script.lines() {
         let reply = client.run(line.trim());
         assert!(!reply.is_error(), "{line}: {reply:?}");
@@ -211,7 +211,7 @@ fn rdb_files() {
         &["--set-max-intset-entries", "2", "--list-max-listpack-size", "1"],
     ] {
         for (server, has_times) in servers(args) {
-            fill(&server);
+            fill(&mut server.client());
             let mut client = server.client();
             client.run("DEBUG SET-ACTIVE-EXPIRE 0");
             client.run("SET passed v PX 1");
@@ -284,7 +284,7 @@ fn appended_files() {
     for (preamble, rewrites) in [("yes", true), ("no", true), ("yes", false)] {
         let args = ["--appendonly", "yes", "--aof-use-rdb-preamble", preamble];
         for (server, _) in servers(&args) {
-            fill(&server);
+            fill(&mut server.client());
             if rewrites {
                 rewrite(&server);
             }

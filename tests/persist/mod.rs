@@ -1,6 +1,6 @@
 //! Files of Redis, read and written without a server of our own: real servers make them, and take ours.
 
-mod foreign;
+pub mod foreign;
 mod golden;
 mod loaded;
 mod tails;
