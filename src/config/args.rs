@@ -297,7 +297,7 @@ mod tests {
         let (config, warnings) = run(&["--save", "--port", "7000", "--save"]).unwrap();
         assert!(config.save.is_empty() && warnings.is_empty());
         assert_eq!(config.port, 7000);
-        assert_eq!(run(&["--save", "3600 1"]).unwrap().1.len(), 1);
+        assert_eq!(run(&["--save", "3600 1"]).unwrap().0.save.len(), 1);
     }
 
     #[test]

@@ -439,7 +439,6 @@ mod tests {
         for (text, reason) in [
             ("maxmemory 1gb", "a memory limit isn't supported yet"),
             ("daemonize yes", "into the background"),
-            ("appendonly yes", "append-only file isn't supported"),
             ("supervised systemd", "use supervised no"),
             ("user default off", "access control lists"),
             ("aclfile /etc/users.acl", "access control lists"),
@@ -452,11 +451,11 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_and_unsupported_options_are_warned_of() {
+    fn unsupported_options_are_warned_of() {
         let text = "save 3600 1\nsave 60 10\nslowlog-max-len 5\nSlave-Priority 1\n\
                     sanitize-dump-payload no";
         let (values, warnings) = load(text).unwrap();
-        assert!(values.save.is_empty());
+        assert_eq!(values.save.len(), 2);
         assert_eq!(
             warnings,
             [
@@ -464,8 +463,6 @@ mod tests {
                  has no effect",
                 "standard input, line 4: 'Slave-Priority' of Redis or Valkey isn't supported and \
                  has no effect",
-                "standard input, line 2: 'save' has no effect: snapshots aren't written yet: \
-                 nothing is saved to disk",
                 "standard input, line 5: 'sanitize-dump-payload' has no effect: every payload is \
                  checked: only sanitize-dump-payload yes is accepted",
             ]

@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn what_is_no_round_is_none() {
-        for line in ["", "#r", "#r 1 2 3 4", "#r 1 2 3 4 5 6", "#r x 2 3 4 5", "#r 1 2 3 4 ", "r 1"]
+        for line in
+            ["", "#r", "#r 1 2 3 4 5", "#r 1 2 3 4 5 6 7", "#r x 2 3 4 5 6", "#r 1 2 3 4 5 "]
         {
             assert_eq!(Round::parse(line.as_bytes()), None, "{line}");
         }

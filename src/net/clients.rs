@@ -4,8 +4,7 @@ use super::conn::Conn;
 use super::operation::{Answer, Question};
 use super::worker::{Limits, Worker, shard_settings};
 use crate::command::{
-    ClientsRequest, CommandId, Control, SessionCx, SessionFn, WRITE, execute_session,
-    write_client_line,
+    ClientsRequest, CommandId, Control, SessionCx, SessionFn, execute_session, write_client_line,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder};
@@ -39,9 +38,7 @@ impl Worker {
             };
             execute_session(&mut cx, (id, handler), args)
         };
-        if shared.env.registry.command(id).flags.has(WRITE) && !reply.starts_with(b"-") {
-            self.record_for_all(conn, &args);
-        }
+        self.record_for_all(conn, id, &args, &reply);
         match control {
             Control::Clients(request) => self.ask(io, token, conn, Question::Clients(request)),
             Control::Reconfigured => self.ask(io, token, conn, Question::Reconfigure),

@@ -15,6 +15,7 @@
 use super::conn::Conn;
 use super::mail::Message;
 use super::worker::Worker;
+use crate::command::{CommandId, WRITE};
 use crate::journal::Unit;
 use crate::journal::effects::push_command;
 use crate::persist::{Handed, Journal, Parts};
@@ -170,13 +171,26 @@ impl Worker {
 
     /// Records a command that changes what belongs to no shard: libraries of functions. The first shard
     /// keeps it.
-    pub(super) fn record_for_all(&mut self, conn: &mut Conn, args: &Args) {
-        if self.shard.keyspace.recorder.is_on() {
+    pub(super) fn record_for_all(
+        &mut self,
+        conn: &mut Conn,
+        id: CommandId,
+        args: &Args,
+        reply: &[u8],
+    ) {
+        let changes = self.shared.env.registry.command(id).flags.has(WRITE);
+        if changes && !reply.starts_with(b"-") && self.shard.keyspace.recorder.is_on() {
             let mut bytes = Vec::new();
             push_command(&mut bytes, args.iter());
             self.record_unit(vec![(0, bytes)]);
             conn.written_at = self.mark();
         }
+    }
+
+    /// Ends what [`Worker::begin_unit`] has begun, and hands it over unless more belongs to it.
+    pub(super) fn record_rest(&mut self) {
+        let effects = self.end_unit();
+        self.record_unit(effects);
     }
 
     /// Hands over what a transaction has done; if that is on this shard only, with what else is done here.

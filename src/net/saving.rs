@@ -206,8 +206,7 @@ impl Worker {
             }
         };
         *locked(&shared.saves.running) = Some(saving.clone());
-        let stops =
-            kind == SaveKind::Snapshot && shared.saves.then_stop.load(Ordering::Acquire);
+        let stops = kind == SaveKind::Snapshot && shared.saves.then_stop.load(Ordering::Acquire);
         let (changes, keys) = (AtomicU64::new(0), AtomicU64::new(0));
         let cut = Cut { saving, kind, stops, at: self.now, changes, keys };
         // Nobody waits for its end.

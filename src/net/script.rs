@@ -278,8 +278,7 @@ impl Worker {
                 interpreter.call(&libraries, args.at(1), &keys, &argv, &mut host, &mut out)
             }
         };
-        let effects = self.end_unit();
-        self.record_unit(effects);
+        self.record_rest();
         self.shard.stats.lua_memory.set(interpreter.memory() as u64);
         self.scripts.interpreter = Some(interpreter);
         self.end_busy();

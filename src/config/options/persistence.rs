@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Row] = &[
         "appendonly",
         appendonly,
         "no",
-        "Log every write to append-only files, from which the data is loaded at the next start: a \
+        "Append every write to files, from which the data is loaded at the next start. There is a \
          segment for each shard, in the directory appenddirname. Replies to writes leave when the \
          system has them, so a crash of the server loses nothing."
     )
