@@ -63,8 +63,7 @@ pub(super) fn commands() -> [Command; 2] {
         ]
     };
     let path = |name: &'static str| Arg::new(name).value_parser(value_parser!(PathBuf));
-    let flag =
-        |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     let check = Command::new("check")
         .about("Look through a data directory, and cut off what is damaged if that is wanted")
         .after_help(
@@ -174,7 +173,9 @@ mod tests {
             let start = format!("configuration error at the command line: `{line}`: ");
             assert!(error.starts_with(&start) && error.contains("\n  usage: corelane "), "{error}");
         }
-        assert!(matches!(run("check --help"), Ok(Invocation::Print(text)) if text.contains("--repair")));
+        assert!(
+            matches!(run("check --help"), Ok(Invocation::Print(text)) if text.contains("--repair"))
+        );
         for other in [&["redis.conf"][..], &["--check"], &[]] {
             let args: Vec<Vec<u8>> = other.iter().map(|word| word.as_bytes().to_vec()).collect();
             assert!(parse(&args).is_none());

@@ -190,8 +190,7 @@ fn scan_all(
         Ok(scan::scan(loading.disk, &generation.segment(shard)))
     });
     let scanned = scanned.map_err(|fatal| io::Error::other(cause(fatal)))?;
-    let mut segments =
-        Segments { generation, scans: Vec::new(), headless: Vec::new(), before: 0 };
+    let mut segments = Segments { generation, scans: Vec::new(), headless: Vec::new(), before: 0 };
     for (shard, result) in scanned.into_iter().enumerate() {
         let name = generation.segment(shard);
         let problem = match result {
@@ -285,9 +284,11 @@ fn tell_incomplete(segments: &Segments, whole: u64, checked: &mut Checked) {
     let part = |scan: &Scan| -> Option<Part> {
         scan.parts.iter().find(|part| part.round > whole).copied().filter(|part| part.round == next)
     };
-    let Some((has, shards)) = segments.scans.iter().find_map(|scan| {
-        Some((scan, &scan.shards[part(scan)?.shards as usize]))
-    }) else {
+    let Some((has, shards)) = segments
+        .scans
+        .iter()
+        .find_map(|scan| Some((scan, &scan.shards[part(scan)?.shards as usize])))
+    else {
         if checked.wrong.len() == before {
             let later = segments.scans.iter().find(|scan| scan.end_of(whole) < scan.len);
             let scan = later.unwrap_or(&segments.scans[0]);

@@ -49,7 +49,13 @@ impl Room {
         let registry =
             Registry::new(&[]).map_err(|problem| Fatal::system("know the commands", problem))?;
         let (config, scripts) = (Config::default(), Store::default());
-        Ok(Room { config, registry, scripts, stats: PersistStats::default(), now: clock::wall_ms() })
+        Ok(Room {
+            config,
+            registry,
+            scripts,
+            stats: PersistStats::default(),
+            now: clock::wall_ms(),
+        })
     }
 
     fn shard(&self, index: usize) -> Shard {
@@ -361,7 +367,10 @@ fn check_foreign(room: &Room, source: &Source, out: &mut dyn Write) -> Result<bo
 fn tell_foreign(keys: usize, report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let Report { progress, functions, expired, failed, first_failure, modules, torn, .. } = report;
     let commands = progress.commands;
-    writeln!(out, "  {keys} keys, {commands} commands replayed, {functions} libraries of functions")?;
+    writeln!(
+        out,
+        "  {keys} keys, {commands} commands replayed, {functions} libraries of functions"
+    )?;
     if *expired > 0 {
         writeln!(out, "note: {expired} keys have expired")?;
     }
