@@ -146,8 +146,21 @@ pub enum Control {
     Monitor,
     /// Begin a snapshot.
     Save(SaveRequest),
+    /// Reply when what the client has written is on disk.
+    WaitAof(AofWait),
     /// Stop the server, after a snapshot if that is asked for; the connection is closed without a reply.
     Shutdown { save: Option<bool> },
+}
+
+/// What a client waits for that has written something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AofWait {
+    /// This server's disk.
+    pub local: bool,
+    /// So many replicas' disks.
+    pub replicas: u64,
+    /// No longer than until then, milliseconds since the epoch.
+    pub until: Option<i64>,
 }
 
 /// What a snapshot is for.

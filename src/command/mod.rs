@@ -55,7 +55,8 @@ pub use control::SessionCx;
 pub use control::SubscriptionChange;
 pub use control::write_client_line;
 pub use control::{
-    Act, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, Faults, SaveKind, SaveRequest,
+    Act, AofWait, ClientFilter, ClientsAnswer, ClientsRequest, Control, Env, Faults, SaveKind,
+    SaveRequest,
 };
 pub use dump::load_limits;
 pub use execute::{Caller, execute, execute_session};
@@ -71,7 +72,7 @@ pub use spec::{
     ADMIN, BLOCKING, KEEPS_CACHING, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, READONLY,
     SERVED_WHOLE, WRITE,
 };
-pub use spec::{ALLOW_BUSY, NOSCRIPT, ScriptCall, ScriptName};
+pub use spec::{ALLOW_BUSY, BEHIND, NOSCRIPT, ScriptCall, ScriptName};
 pub use spec::{APART, MAY_REPLICATE, PUBSUB, SUBSCRIBED};
 pub use spec::{
     Begin, Command, Find, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread,

@@ -1,6 +1,7 @@
-//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE: snapshots. `net` makes them.
+//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE: snapshots; WAITAOF. `net` does what they ask for.
 
-use super::control::{Control, SaveKind, SaveRequest, SessionCx};
+use super::control::{AofWait, Control, SaveKind, SaveRequest, SessionCx};
+use super::number::integer;
 use super::spec::*;
 use crate::error::CmdError;
 use crate::metrics::SAVING_REWRITE;
@@ -35,6 +36,16 @@ pub const COMMANDS: &[Command] = &[
         .categories(&["admin", "dangerous"])
         .tips(&["nondeterministic_output"])
         .doc(Group::Server, "1.0.0", "O(1)", "", "Tells when the last snapshot was written."),
+    session("waitaof", 4, NOSCRIPT.with(BEHIND), waitaof)
+        .categories(&["connection"])
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .doc(
+            Group::Generic,
+            "7.2.0",
+            "O(1)",
+            "numlocal numreplicas timeout",
+            "Waits until what the connection has written is on disk.",
+        ),
 ];
 
 fn save(_: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
@@ -59,6 +70,26 @@ fn bgrewriteaof(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
         return Err(CmdError::fixed(text));
     }
     Ok(Control::Save(SaveRequest { kind: SaveKind::Rewrite, wait: false, later: true }))
+}
+
+fn waitaof(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let local = match integer(args.at(1))? {
+        local @ 0..=1 => local == 1,
+        _ => return Err(CmdError::fixed("ERR value is out of range, value must between 0 and 1")),
+    };
+    let replicas = u64::try_from(integer(args.at(2))?)
+        .map_err(|_| CmdError::fixed("ERR value is out of range, must be positive"))?;
+    let timeout = integer(args.at(3))
+        .map_err(|_| CmdError::fixed("ERR timeout is not an integer or out of range"))?;
+    let until = match timeout {
+        ..0 => return Err(CmdError::fixed("ERR timeout is negative")),
+        0 => None,
+        _ => {
+            let until = cx.now.checked_add(timeout);
+            Some(until.ok_or(CmdError::fixed("ERR timeout is out of range"))?)
+        }
+    };
+    Ok(Control::WaitAof(AofWait { local, replicas, until }))
 }
 
 fn lastsave(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {

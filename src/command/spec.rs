@@ -94,6 +94,8 @@ pub const SUBSCRIBED: Flags = Flags(1 << 23);
 /// Looks at what belongs to shards and is no key, so it cannot be part of a block where there are several.
 pub const APART: Flags = Flags(1 << 24);
 
+/// Runs when all earlier requests of the connection are answered.
+pub const BEHIND: Flags = Flags(1 << 26);
 /// Leaves what CLIENT CACHING has said standing for the next command.
 pub const KEEPS_CACHING: Flags = Flags(1 << 25);
 

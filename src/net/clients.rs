@@ -48,12 +48,7 @@ impl Worker {
                 self.ask(io, token, conn, Question::Pause { until, all });
             }
             Control::Unpause => self.ask(io, token, conn, Question::Unpause),
-            Control::ClientInfo => {
-                let facts = conn.facts(io.fd(token));
-                let mut out = Encoder::new(&mut reply, conn.session.protocol);
-                write_client_line(&conn.session, &facts, self.now, &mut out);
-                self.reply_to_command(conn, |out| out.raw(&reply));
-            }
+            Control::ClientInfo => self.tell_client_line(io, token, conn),
             Control::Exec => self.exec(io, token, conn),
             Control::Watch => self.watch(io, token, conn, id, &args),
             Control::Unwatch => self.unwatch(io, token, conn),
@@ -79,9 +74,18 @@ impl Worker {
                 conn.session.closing = true;
             }
             Control::Save(request) => self.save(io, token, conn, request),
+            Control::WaitAof(wait) => self.wait_for_sync(token, conn, wait),
             Control::Shutdown { save } => self.shut_down(token, conn, save),
         }
         self.keep_buffer(reply);
+    }
+
+    fn tell_client_line(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
+        let facts = conn.facts(io.fd(token));
+        let mut line = Vec::new();
+        let mut out = Encoder::new(&mut line, conn.session.protocol);
+        write_client_line(&conn.session, &facts, self.now, &mut out);
+        self.reply_to_command(conn, |out| out.raw(&line));
     }
 
     fn rewrite_config(&mut self, conn: &mut Conn) {
@@ -138,8 +142,9 @@ impl Worker {
         let Question::Clients(request) = question else { return false };
         if let ClientsRequest::Unblock { client, error } = request {
             let error = error.then_some(UNBLOCKED);
-            let found =
-                conn.session.id == *client && self.unblock(io, token, conn, error.as_ref()).is_ok();
+            let found = conn.session.id == *client
+                && (self.unblock(io, token, conn, error.as_ref()).is_ok()
+                    || self.end_sync_wait(io, token, conn, error.as_ref()));
             answer.found += u64::from(found);
             return false;
         }

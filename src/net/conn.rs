@@ -122,7 +122,11 @@ impl Conn {
 
     /// Whether it waits for something that may never come.
     pub fn is_blocked(&self) -> bool {
-        matches!(&self.operation, Some(Operation::Blocking(blocking)) if blocking.is_waiting())
+        match &self.operation {
+            Some(Operation::Blocking(blocking)) => blocking.is_waiting(),
+            Some(Operation::Syncing) => true,
+            _ => false,
+        }
     }
 
     /// Whether nothing is read for now.

@@ -9,9 +9,9 @@ use super::operation::Operation;
 use super::tour::Tour;
 use super::worker::Worker;
 use crate::command::{
-    ADMIN, ALLOW_BUSY, APART, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KEEPS_CACHING,
-    KeyShape, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown,
-    WRITE, execute,
+    ADMIN, ALLOW_BUSY, APART, BEHIND, BLOCKING, Caller, Command, CommandId, Flags, InMulti,
+    KEEPS_CACHING, KeyShape, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread,
+    Unknown, WRITE, execute,
 };
 use crate::config::ProtectedAction;
 use crate::error::CmdError;
@@ -298,7 +298,10 @@ impl Worker {
             (true, InMulti::Executes) => {
                 conn.transaction.as_ref().is_some_and(|t| t.needs_client())
             }
-            _ => command.flags.has(ADMIN) && matches!(command.run, Run::Session(_)),
+            _ => {
+                (command.flags.has(ADMIN) || command.flags.has(BEHIND))
+                    && matches!(command.run, Run::Session(_))
+            }
         };
         if now {
             conn.operation = Some(Operation::Behind);

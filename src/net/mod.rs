@@ -29,6 +29,7 @@ mod scanning;
 mod script;
 mod squash;
 mod subscribers;
+mod syncing;
 mod tour;
 mod tracking;
 mod transaction;

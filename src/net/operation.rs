@@ -27,6 +27,8 @@ pub enum Operation {
     Paused,
     /// The next request waits until all before it are answered.
     Behind,
+    /// What the client has written is to be on disk.
+    Syncing,
     /// A snapshot is being written.
     Saving,
     /// A command or block is on tour, or begins when all earlier requests are done.

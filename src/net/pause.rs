@@ -121,9 +121,13 @@ impl Worker {
     fn has_run_dry(&self) -> bool {
         (0..self.conn_slots()).filter_map(|at| self.conn_at(at)).all(|(_, conn)| {
             let waits = match &conn.operation {
-                None | Some(Operation::Paused | Operation::Behind | Operation::Asking { .. }) => {
-                    true
-                }
+                None
+                | Some(
+                    Operation::Paused
+                    | Operation::Behind
+                    | Operation::Syncing
+                    | Operation::Asking { .. },
+                ) => true,
                 Some(Operation::Blocking(blocking)) => blocking.is_waiting(),
                 Some(_) => false,
             };

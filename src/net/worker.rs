@@ -14,6 +14,7 @@ use super::recording::Recording;
 use super::saving::{Saves, SavingHere};
 use super::script::Scripts;
 use super::subscribers::Subscribers;
+use super::syncing::SyncWaits;
 use super::tracking::Trackers;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, SaveRule, Values};
@@ -180,6 +181,7 @@ pub struct Worker {
     pub(super) pause: Pause,
     pub(super) recording: Recording,
     pub(super) saving: SavingHere,
+    pub(super) sync_waits: SyncWaits,
     pub(super) busy: Busy,
     pub(super) scripts: Scripts,
     /// Connections that are not read from because the queue to a shard is full.
@@ -219,6 +221,7 @@ impl Worker {
             pause: Pause::default(),
             recording: Recording::default(),
             saving: SavingHere::default(),
+            sync_waits: SyncWaits::default(),
             busy: Busy::default(),
             scripts: Scripts::default(),
             held_back: Vec::new(),
@@ -366,6 +369,7 @@ impl Worker {
         }
         self.forget_closed(io, token, &mut conn);
         self.forget_blocked(&mut conn);
+        self.forget_sync_wait(token, &mut conn);
         self.unsubscribe_all(token, &mut conn);
         self.stop_tracking(&mut conn);
         self.stop_monitoring(&mut conn);
@@ -576,6 +580,7 @@ impl Handler for Worker {
         self.serve_deferred();
         self.look_at_deadlines(io);
         self.tell_of_saves(io);
+        self.look_at_syncs(io);
         if self.pause.is_on() || self.pause.has_held() {
             self.look_at_pause(io);
         }
@@ -600,6 +605,7 @@ impl Handler for Worker {
         if self.mail.has_mail()
             || self.has_news_of_journal()
             || self.has_news_of_saves()
+            || self.has_news_of_syncs()
             || self.is_loaded()
         {
             bell.disarm();
@@ -607,7 +613,8 @@ impl Handler for Worker {
         }
         // A queue that was full is tried again soon; its reader does not ring for room.
         let wait = if self.mail.has_waiting() { 1 } else { self.background_wait() };
-        let deadlines = [self.waiters.next_deadline(), self.pause.deadline()];
+        let deadlines =
+            [self.waiters.next_deadline(), self.pause.deadline(), self.sync_waits.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().map_or(wait, |at| at - self.now);
         let wait = wait.min(deadline);
         let wait = Duration::from_millis(wait.clamp(1, 1000) as u64);

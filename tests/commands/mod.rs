@@ -26,3 +26,4 @@ mod streams;
 mod strings;
 mod tracking;
 mod transactions;
+mod waitaof;

@@ -1,7 +1,9 @@
 //! Files of Redis, read and written without a server of our own: real servers make them, and take ours.
 
+mod export;
 pub mod foreign;
 mod golden;
 mod loaded;
+mod looked_through;
 mod tails;
 mod writing;

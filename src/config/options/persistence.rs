@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Row] = &[
             set: |v, new| v.dbfilename = new.unwrap_or_default(),
         },
         "\"dump.rdb\"",
-        "Name of the snapshot's file, in dir.",
+        "Name of the file of a snapshot, in the directory dir.",
     ),
     int_row!(
         Persistence,
