@@ -26,8 +26,11 @@ pub fn content(client: &mut Client, detail: Detail) -> BTreeMap<(i64, Vec<u8>), 
         let keys: Vec<Vec<u8>> = keys.into_iter().map(bulk).collect();
         let types: Vec<Cmd> = keys.iter().map(|key| Cmd::new([b"TYPE", &key[..]])).collect();
         let types = client.pipeline(&types).unwrap();
-        let questions: Vec<Vec<Cmd>> =
-            keys.iter().zip(&types).map(|(key, kind)| questions(key, &kind.text(), detail)).collect();
+        let questions: Vec<Vec<Cmd>> = keys
+            .iter()
+            .zip(&types)
+            .map(|(key, kind)| questions(key, &kind.text(), detail))
+            .collect();
         let mut answers = client.pipeline(&questions.concat()).unwrap().into_iter();
         for ((key, kind), questions) in keys.into_iter().zip(types).zip(&questions) {
             let mut shown = vec![kind];
@@ -104,7 +107,9 @@ fn without_times(reply: Reply, detail: Detail) -> Reply {
     let mut parts = parts.into_iter();
     while let Some(part) = parts.next() {
         let left_out: &[&[u8]] = match detail {
-            Detail::Older => &[b"seen-time", b"active-time", b"radix-tree-keys", b"radix-tree-nodes"],
+            Detail::Older => {
+                &[b"seen-time", b"active-time", b"radix-tree-keys", b"radix-tree-nodes"]
+            }
             _ => &[b"seen-time", b"radix-tree-keys", b"radix-tree-nodes"],
         };
         match &part {
@@ -125,9 +130,8 @@ pub fn assert_same(
     let mut lines = Vec::new();
     let keys = expected.keys().chain(found.keys().filter(|key| !expected.contains_key(key)));
     for key in keys.filter(|key| expected.get(key) != found.get(key)) {
-        let shown = |content: &BTreeMap<_, Shown>| {
-            format!("{:.800}", format!("{:?}", content.get(key)))
-        };
+        let shown =
+            |content: &BTreeMap<_, Shown>| format!("{:.800}", format!("{:?}", content.get(key)));
         let name = key.1.escape_ascii();
         lines.push(format!("{} {name}:\n  {}\n  {}", key.0, shown(expected), shown(found)));
     }
@@ -138,7 +142,12 @@ pub fn assert_same(
 
 /// Compares by values as DUMP gives them, restored into a redis-server, and its digests: `subject` is
 /// any server, `norm` a redis-server that has the same keys, `scratch` one that is used up.
-pub fn assert_same_digests(what: &str, norm: &mut Client, subject: &mut Client, scratch: &mut Client) {
+pub fn assert_same_digests(
+    what: &str,
+    norm: &mut Client,
+    subject: &mut Client,
+    scratch: &mut Client,
+) {
     for db in 0..16 {
         for client in [&mut *norm, &mut *subject] {
             client.run(&format!("SELECT {db}"));

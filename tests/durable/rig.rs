@@ -151,7 +151,8 @@ impl Process {
     pub fn info(&self, field: &str) -> String {
         let text = self.run("INFO everything").text();
         let mut lines = text.lines();
-        let value = lines.find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_string));
+        let value =
+            lines.find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_string));
         value.unwrap_or_else(|| panic!("no field {field} in {text}"))
     }
 

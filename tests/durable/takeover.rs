@@ -2,13 +2,14 @@
 
 use super::content::{Detail, assert_same, assert_same_digests, content};
 use super::rig::{Dir, Process, redis_7_2, redis_binaries};
+use crate::harness::Reply;
 use crate::persist::foreign::{GO_ON, fill, run_all};
 use std::path::Path;
 
 /// Starts Corelane where Redis has been, compares, writes, kills it, and compares again.
 fn take_over(dir: &Dir, left_by: &mut Process, detail: Detail, appendonly: &str) {
     let expected = content(&mut left_by.client(), detail);
-    assert!(expected.len() > 80, "{} keys", expected.len());
+    assert!(expected.len() > 50, "{} keys", expected.len());
     for shards in [1, 2, 3] {
         let what = format!("appendonly {appendonly}, {shards} shards");
         let own = dir.copy();
@@ -80,7 +81,7 @@ fn without_appendonly_the_append_only_files_of_redis_stay_as_they_are() {
     redis.run("SET a 1");
     redis.terminate();
     let process = Process::corelane(&dir, 2, &["--appendonly", "no"]);
-    assert_eq!(process.run("DBSIZE").text(), "0");
+    assert_eq!(process.run("DBSIZE"), Reply::Int(0));
     process.terminate();
     let redis = Process::redis(&binary, &dir, &["--appendonly", "yes"]);
     assert_eq!(redis.run("GET a").text(), "1");
