@@ -53,7 +53,7 @@ fn a_directory_of_version_1() {
         make();
     }
     let expected = std::fs::read_to_string(directory().join("content.txt")).unwrap();
-    assert!(expected.lines().count() > 25);
+    assert!(expected.lines().count() > 20);
     for shards in [1, 2, 3] {
         let dir = Dir::new();
         copy_all(&directory(), &dir.data());

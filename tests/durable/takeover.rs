@@ -6,8 +6,13 @@ use crate::harness::Reply;
 use crate::persist::foreign::{GO_ON, fill, run_all};
 use std::path::Path;
 
+/// What can be done to any of it.
+const LATER: &str = "\
+    INCR counter\nSET new v\nXADD stream * n 1\nRPUSH list z\nHSET hash new 1\nZINCRBY scores 2 b\n\
+    MULTI\nSET x 1\nSADD ints 77\nINCR y\nEXEC\nSELECT 3\nSET three 3\nSELECT 0\nPEXPIRE list 90000000";
+
 /// Starts Corelane where Redis has been, compares, writes, kills it, and compares again.
-fn take_over(dir: &Dir, left_by: &mut Process, detail: Detail, appendonly: &str) {
+fn take_over(dir: &Dir, left_by: &mut Process, detail: Detail, appendonly: &str, later: &str) {
     let expected = content(&mut left_by.client(), detail);
     assert!(expected.len() > 50, "{} keys", expected.len());
     for shards in [1, 2, 3] {
@@ -21,7 +26,7 @@ fn take_over(dir: &Dir, left_by: &mut Process, detail: Detail, appendonly: &str)
             let mut clients = (left_by.client(), process.client(), scratch.client());
             assert_same_digests(&what, &mut clients.0, &mut clients.1, &mut clients.2);
         }
-        run_all(&mut process.client(), GO_ON);
+        run_all(&mut process.client(), later);
         let written = content(&mut process.client(), Detail::Values);
         match appendonly {
             "yes" => process.kill(),
@@ -53,7 +58,7 @@ fn a_dump_of_redis() {
         assert_eq!(redis.run("SAVE").text(), "OK");
         assert_eq!(redis.run("DEBUG RELOAD NOSAVE").text(), "OK");
         for appendonly in ["no", "yes"] {
-            take_over(&dir, &mut redis, detail(&binary), appendonly);
+            take_over(&dir, &mut redis, detail(&binary), appendonly, GO_ON);
         }
     }
 }
@@ -69,7 +74,7 @@ fn append_only_files_of_redis() {
         assert_eq!(redis.run("DEBUG LOADAOF").text(), "OK");
         // Replayed commands have made encodings, and times of consumers.
         let detail = if detail(&binary) == Detail::All { Detail::Values } else { Detail::Older };
-        take_over(&dir, &mut redis, detail, "yes");
+        take_over(&dir, &mut redis, detail, "yes", LATER);
     }
 }
 
