@@ -21,7 +21,8 @@ fn take_over(dir: &Dir, left_by: &mut Process, detail: Detail, appendonly: &str,
         let args = ["--appendonly", appendonly];
         let process = Process::corelane(&own, shards, &args);
         assert_same(&what, &expected, &content(&mut process.client(), detail));
-        if let Some(binary) = redis_7_2().filter(|_| shards == 2) {
+        // Digests of scores are other ones before 7.2.
+        if let Some(binary) = redis_7_2().filter(|_| shards == 2 && detail != Detail::Older) {
             let scratch = Process::redis(&binary, &Dir::new(), &[]);
             let mut clients = (left_by.client(), process.client(), scratch.client());
             assert_same_digests(&what, &mut clients.0, &mut clients.1, &mut clients.2);
