@@ -61,6 +61,8 @@ pub struct PersistStats {
     pub loaded_bytes: AtomicU64,
     /// Keys that were loaded at the start.
     pub loaded_keys: AtomicU64,
+    /// Those that had expired.
+    pub left_out_keys: AtomicU64,
     /// What snapshot is under way: one of the numbers below. And since when, milliseconds since the
     /// epoch.
     pub saving: AtomicU8,
@@ -77,6 +79,8 @@ pub struct PersistStats {
     /// How long the last one took, seconds and one more; 0 before the first.
     pub last_save_seconds: AtomicU64,
     pub rewrite_failed: AtomicBool,
+    /// How many have failed since one has not.
+    pub rewrites_failed: AtomicU64,
     pub rewrites: AtomicU64,
     pub last_rewrite_seconds: AtomicU64,
     /// Changes of all shards as of the last snapshot.

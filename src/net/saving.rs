@@ -228,14 +228,22 @@ impl Worker {
         let journal = shared.journal.clone();
         let purpose = move || -> io::Result<Purpose> {
             let open = |path: PathBuf| Ok::<_, io::Error>(Arc::new(Directory::open(&path)?));
+            // Two servers that write to the same files would spoil them.
+            let claim = |path: PathBuf| {
+                let claimed = Directory::open(&path)?.claimed();
+                let claimed = claimed.map_err(|e| {
+                    io::Error::other(format!("{}: {}", path.display(), crate::error::io_text(&e)))
+                });
+                claimed.map(Arc::new)
+            };
             Ok(match (kind, journal, files) {
                 (SaveKind::Rewrite, Some(journal), _) => {
                     Purpose::Base(open(dir.join(appenddirname))?, journal)
                 }
                 (_, _, SnapshotFiles::Shards) => {
-                    Purpose::Files(open(dir.join(format!("{name}.shards")))?)
+                    Purpose::Files(claim(dir.join(format!("{name}.shards")))?)
                 }
-                _ => Purpose::OneFile(open(dir)?, name),
+                _ => Purpose::OneFile(claim(dir)?, name),
             })
         };
         let about = About {
@@ -510,6 +518,10 @@ fn finish(shared: &super::Shared, bells: &Bells, kind: SaveKind, result: io::Res
         SaveKind::Rewrite => {
             persist.rewrite_failed.store(result.is_err(), Ordering::Relaxed);
             persist.rewrites.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+            match result {
+                Ok(_) => persist.rewrites_failed.store(0, Ordering::Relaxed),
+                Err(_) => drop(persist.rewrites_failed.fetch_add(1, Ordering::Relaxed)),
+            }
             persist.last_rewrite_seconds.store(seconds + 1, Ordering::Relaxed);
         }
     }

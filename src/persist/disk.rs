@@ -2,7 +2,7 @@
 //!
 //! Behind it is a directory, or for tests a disk that fails, fills up and forgets what was not synced.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub struct Directory {
     root: PathBuf,
     /// Appending takes so long, for tests.
     delay: Option<Duration>,
+    /// Locked as long as somebody has this.
+    claim: Option<Arc<File>>,
 }
 
 impl Directory {
@@ -68,7 +70,7 @@ impl Directory {
         fs::create_dir_all(root)?;
         // So that messages name it whole, whatever the working directory is.
         let root = fs::canonicalize(root)?;
-        Ok(Directory { root, delay: None })
+        Ok(Directory { root, delay: None, claim: None })
     }
 
     /// The same directory on a disk that takes its time.
@@ -81,6 +83,22 @@ impl Directory {
             None => Arc::new(file),
             Some(delay) => Arc::new(Slow { file, delay }),
         }
+    }
+
+    /// Keeps other servers from using the directory too, as long as this or a clone of it lives.
+    pub fn claimed(mut self) -> io::Result<Directory> {
+        let file = File::open(&self.root)?;
+        match file.try_lock() {
+            Ok(()) => self.claim = Some(Arc::new(file)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another server uses it"));
+            }
+            // There are file systems without locks.
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(path = %self.root.display(), %error, "cannot lock the directory");
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -202,6 +220,19 @@ impl Appender for Slow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_has_the_directory() {
+        let root = std::env::temp_dir().join(format!("corelane-claim-{}", std::process::id()));
+        let open = || Directory::open(&root).unwrap();
+        let first = open().claimed().unwrap();
+        let second = first.clone();
+        drop(first);
+        assert_eq!(open().claimed().unwrap_err().to_string(), "another server uses it");
+        drop(second);
+        open().claimed().unwrap();
+        fs::remove_dir_all(root).unwrap();
+    }
 
     #[test]
     fn files_grow_are_cut_and_replaced() {

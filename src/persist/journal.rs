@@ -17,6 +17,7 @@ use crate::config::FsyncPolicy;
 use crate::metrics::PersistStats;
 use crate::rt::Bells;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,8 +40,8 @@ enum Order {
     },
     /// What follows goes to new segments, behind the snapshots that are being made.
     Switch(Arc<Saving>),
-    /// The data begins with these snapshots.
-    Rebase(Generation),
+    /// The data begins with these snapshots; the sender goes when that is so.
+    Rebase(Generation, Sender<()>),
 }
 
 #[derive(Default)]
@@ -157,9 +158,12 @@ impl Journal {
         self.push(Order::Switch(saving));
     }
 
-    /// These snapshots take the place of the segments before them.
+    /// These snapshots take the place of the segments before them. Returns when that is so.
     pub fn rebase(&self, base: Generation) {
-        self.push(Order::Rebase(base));
+        let (sender, done) = channel();
+        self.push(Order::Rebase(base, sender));
+        // Nothing is ever sent.
+        let _ = done.recv();
     }
 
     fn push(&self, order: Order) {
@@ -224,9 +228,11 @@ impl Journal {
                 }
                 Order::Sync { by, number } => to_sync.push((by, number)),
                 Order::Switch(saving) => self.switch_segments(writer, &saving),
-                Order::Rebase(base) => {
+                Order::Rebase(base, done) => {
                     self.insist(|| writer.rebase(base));
+                    self.stats.size.store(writer.size(), Ordering::Relaxed);
                     self.stats.base_size.store(writer.size(), Ordering::Relaxed);
+                    drop(done);
                 }
             }
         }

@@ -12,6 +12,7 @@ use crate::net::{Shared, shard_settings};
 use crate::persist::foreign::{self, Progress, ShardTarget, Source, find_aof, find_rdb};
 use crate::persist::manifest::{self, Manifest};
 use crate::persist::save::{About, write_base};
+use crate::persist::scan::scan;
 use crate::persist::{Directory, Disk, Loading, Recovered, Threads, Writer, recover};
 use crate::shard::{Keyspace, Loaded, Shard, SlotTable};
 use std::path::Path;
@@ -96,7 +97,11 @@ fn open(shared: &Arc<Shared>) -> Result<Option<Threads>, Fatal> {
 
 /// Loads the append-only files, or what else there is to begin with, and opens them to go on.
 fn open_segments(shared: &Arc<Shared>, config: &Values) -> Result<(Vec<Loaded>, Writer), Fatal> {
-    let disk = directory(&config.dir.join(&config.appenddirname))?;
+    let path = config.dir.join(&config.appenddirname);
+    let disk = directory(&path)?.claimed().map_err(|e| {
+        Fatal::file("use the directory", &path, e)
+            .with_way_out("stop the other server, or give this one another dir or appenddirname")
+    })?;
     let disk = Arc::new(match shared.env.faults.slow_appends {
         true => disk.slowed(SLOW),
         false => disk,
@@ -107,6 +112,7 @@ fn open_segments(shared: &Arc<Shared>, config: &Values) -> Result<(Vec<Loaded>, 
             (loaded, manifest, last_round, lens)
         }
         None => {
+            check_for_orphans(&*disk)?;
             let loaded = load_foreign(shared, config)?;
             let (loaded, manifest) = keep(shared, config, &*disk, loaded)?;
             (loaded, manifest, 0, Vec::new())
@@ -115,6 +121,25 @@ fn open_segments(shared: &Arc<Shared>, config: &Values) -> Result<(Vec<Loaded>, 
     let writer = Writer::open(disk, manifest, shards, last_round, &lens);
     let failed = |failure| Fatal::system("go on with the append-only files", format!("{failure}"));
     Ok((loaded, writer.map_err(failed)?))
+}
+
+/// Makes sure that nothing is written over what a manifest has named that is gone.
+fn check_for_orphans(disk: &dyn Disk) -> Result<(), Fatal> {
+    let failed = |e| Fatal::file("open the directory", &disk.path(""), e);
+    let names = disk.list().map_err(failed)?;
+    let is_segment = |name: &&String| manifest::is_data_file(name) && name.ends_with(".aof");
+    // A first start that was cut short leaves segments in which nothing is yet.
+    let has_effects = |name: &&String| scan(disk, name).is_ok_and(|scan| !scan.parts.is_empty());
+    match names.iter().filter(is_segment).find(has_effects) {
+        None => Ok(()),
+        Some(name) => {
+            let path = disk.path(manifest::NAME);
+            let problem = format!("it is missing, but there is {name}");
+            Err(Fatal::system(format!("load {}", path.display()), problem).with_way_out(
+                "bring the manifest back from a copy, or move the files away to begin without them",
+            ))
+        }
+    }
 }
 
 fn directory(path: &Path) -> Result<Directory, Fatal> {
@@ -206,6 +231,7 @@ fn load_source(
     tracing::info!(?source, "loading what Redis has left");
     let report = foreign::load(source, &mut target, settings, &mut tell)?;
     drop(target);
+    persist.left_out_keys.store(report.expired, Ordering::Relaxed);
     tell_of(&report);
     while shard.keyspace.free_step(FREE_AT_ONCE) {}
     let slots = SlotTable::contiguous(shared.loaded.len());

@@ -205,7 +205,6 @@ fn after_shutdown(before: impl Fn(&mut Process), line: &str) -> String {
     process.run("SET a new");
     let mut client = process.client();
     client.send(&Cmd::new(line.split(' '))).unwrap();
-    process.run("CONFIG SET snapshot-max-cpu 100");
     let answer = client.recv();
     assert!(answer.is_err(), "{line}: {answer:?}");
     assert!(process.wait_end().success());

@@ -156,8 +156,10 @@ pub fn assert_same_digests(
         let Reply::Array(keys) = norm.run("KEYS *") else { panic!("KEYS") };
         for key in keys.into_iter().map(bulk) {
             let payload = bulk(subject.call(&Cmd::new([b"DUMP", &key[..]])));
-            let ttl = subject.call(&Cmd::new([b"PEXPIRETIME", &key[..]])).text();
-            let at = if ttl == "-1" { "0" } else { &ttl };
+            let Reply::Int(at) = subject.call(&Cmd::new([b"PEXPIRETIME", &key[..]])) else {
+                panic!("{what}: {}", key.escape_ascii())
+            };
+            let at = at.max(0).to_string();
             let restore = Cmd::new([&b"RESTORE"[..], &key, at.as_bytes(), &payload, b"ABSTTL"]);
             assert_eq!(scratch.call(&restore).text(), "OK", "{what}: {}", key.escape_ascii());
             let digest = Cmd::new([&b"DEBUG"[..], b"DIGEST-VALUE", &key]);

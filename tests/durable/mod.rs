@@ -6,6 +6,7 @@
 
 mod commands;
 mod content;
+mod golden;
 mod load;
 mod rig;
 mod shards;

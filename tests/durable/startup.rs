@@ -42,7 +42,10 @@ fn while_it_loads() {
         assert!(part("loading_loaded_bytes") < part("loading_total_bytes"));
         let info = client.run("INFO persistence").text();
         assert!(info.contains("loading_eta_seconds:") && info.contains("loading_start_time:"));
-        assert_eq!(client.run("CONFIG GET appendonly").text(), format!("appendonly{appendonly}"));
+        assert_eq!(
+            client.run("CONFIG GET appendonly").field("appendonly").unwrap().text(),
+            appendonly
+        );
         // Nothing is written that is not there yet.
         let start = now();
         process.signal(libc::SIGTERM);
@@ -192,7 +195,7 @@ fn a_directory_that_cannot_be_written() {
     let text = Process::refused(&dir, 1, &["--appendonly", "yes"]);
     assert!(text.contains("appendonlydir"), "{text}");
     let text = Process::refused(&dir, 1, &["--appendonly", "yes", "--dir", "/proc/self"]);
-    assert!(text.contains("/proc/self/appendonlydir"), "{text}");
+    assert!(text.contains("cannot open the directory /proc/"), "{text}");
 }
 
 #[test]

@@ -2,25 +2,32 @@
 
 use super::content::{Detail, assert_same, assert_same_digests, content};
 use super::rig::{Dir, Process, redis_7_2, redis_binaries};
+use crate::harness::Reply;
 use crate::persist::foreign::{GO_ON, fill, run_all};
 use std::path::Path;
 
+/// What can be done to any of it.
+const LATER: &str = "\
+    INCR counter\nSET new v\nXADD stream * n 1\nRPUSH list z\nHSET hash new 1\nZINCRBY scores 2 b\n\
+    MULTI\nSET x 1\nSADD ints 77\nINCR y\nEXEC\nSELECT 3\nSET three 3\nSELECT 0\nPEXPIRE list 90000000";
+
 /// Starts Corelane where Redis has been, compares, writes, kills it, and compares again.
-fn take_over(dir: &Dir, left_by: &mut Process, detail: Detail, appendonly: &str) {
+fn take_over(dir: &Dir, left_by: &mut Process, detail: Detail, appendonly: &str, later: &str) {
     let expected = content(&mut left_by.client(), detail);
-    assert!(expected.len() > 80, "{} keys", expected.len());
+    assert!(expected.len() > 50, "{} keys", expected.len());
     for shards in [1, 2, 3] {
         let what = format!("appendonly {appendonly}, {shards} shards");
         let own = dir.copy();
         let args = ["--appendonly", appendonly];
         let process = Process::corelane(&own, shards, &args);
         assert_same(&what, &expected, &content(&mut process.client(), detail));
-        if let Some(binary) = redis_7_2().filter(|_| shards == 2) {
+        // Digests of scores are other ones before 7.2.
+        if let Some(binary) = redis_7_2().filter(|_| shards == 2 && detail != Detail::Older) {
             let scratch = Process::redis(&binary, &Dir::new(), &[]);
             let mut clients = (left_by.client(), process.client(), scratch.client());
             assert_same_digests(&what, &mut clients.0, &mut clients.1, &mut clients.2);
         }
-        run_all(&mut process.client(), GO_ON);
+        run_all(&mut process.client(), later);
         let written = content(&mut process.client(), Detail::Values);
         match appendonly {
             "yes" => process.kill(),
@@ -52,7 +59,7 @@ fn a_dump_of_redis() {
         assert_eq!(redis.run("SAVE").text(), "OK");
         assert_eq!(redis.run("DEBUG RELOAD NOSAVE").text(), "OK");
         for appendonly in ["no", "yes"] {
-            take_over(&dir, &mut redis, detail(&binary), appendonly);
+            take_over(&dir, &mut redis, detail(&binary), appendonly, GO_ON);
         }
     }
 }
@@ -68,7 +75,7 @@ fn append_only_files_of_redis() {
         assert_eq!(redis.run("DEBUG LOADAOF").text(), "OK");
         // Replayed commands have made encodings, and times of consumers.
         let detail = if detail(&binary) == Detail::All { Detail::Values } else { Detail::Older };
-        take_over(&dir, &mut redis, detail, "yes");
+        take_over(&dir, &mut redis, detail, "yes", LATER);
     }
 }
 
@@ -80,7 +87,7 @@ fn without_appendonly_the_append_only_files_of_redis_stay_as_they_are() {
     redis.run("SET a 1");
     redis.terminate();
     let process = Process::corelane(&dir, 2, &["--appendonly", "no"]);
-    assert_eq!(process.run("DBSIZE").text(), "0");
+    assert_eq!(process.run("DBSIZE"), Reply::Int(0));
     process.terminate();
     let redis = Process::redis(&binary, &dir, &["--appendonly", "yes"]);
     assert_eq!(redis.run("GET a").text(), "1");

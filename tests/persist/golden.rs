@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const NOW: i64 = 1_700_000_000_000;
 
 /// One small value of each type and encoding, as commands that Redis 7.0 knows.
-const SMALL: &str = "\
+pub const SMALL: &str = "\
     SET int 12345\nSET text hello\nSET empty ''\nSET lasting v PXAT 3400000000000\nAPPEND raw abc\n\
     RPUSH list a 1 -5\nRPUSH long_list \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\" b\n\
     SADD ints 1 2 300000\nSADD words a b\n\

@@ -2,7 +2,7 @@
 
 mod export;
 pub mod foreign;
-mod golden;
+pub mod golden;
 mod loaded;
 mod looked_through;
 mod tails;

@@ -9,6 +9,11 @@ pub(super) fn persistence(cx: &SessionCx, fields: &mut Fields) {
     let since = persist.loading_since.load(Ordering::Relaxed);
     fields.add("loading", u8::from(since > 0));
     fields.add("async_loading", 0);
+    // Nothing is forked: no pages are copied for snapshots.
+    for name in ["current_cow_peak", "current_cow_size", "current_cow_size_age"] {
+        fields.add(name, 0);
+    }
+    fields.add("current_fork_perc", "0.00");
     snapshots(cx, persist, fields);
     let appendonly = cx.env.config().appendonly;
     fields.add("aof_enabled", u8::from(appendonly));
@@ -21,6 +26,10 @@ pub(super) fn persistence(cx: &SessionCx, fields: &mut Fields) {
     let failed = persist.rewrite_failed.load(Ordering::Relaxed);
     fields.add("aof_last_bgrewrite_status", if failed { "err" } else { "ok" });
     fields.add("aof_rewrites", number(&persist.rewrites));
+    fields.add("aof_rewrites_consecutive_failures", number(&persist.rewrites_failed));
+    fields.add("aof_last_cow_size", 0);
+    fields.add("module_fork_in_progress", 0);
+    fields.add("module_fork_last_cow_size", 0);
     if appendonly {
         let failing = persist.is_failing();
         fields.add("aof_last_write_status", if failing { "err" } else { "ok" });
@@ -64,6 +73,8 @@ fn snapshots(cx: &SessionCx, persist: &PersistStats, fields: &mut Fields) {
     fields.add("rdb_last_bgsave_time_sec", lasted(&persist.last_save_seconds));
     fields.add("rdb_current_bgsave_time_sec", since_begin(cx, snapshot));
     fields.add("rdb_saves", number(&persist.saves));
+    fields.add("rdb_last_cow_size", 0);
+    fields.add("rdb_last_load_keys_expired", number(&persist.left_out_keys));
     fields.add("rdb_last_load_keys_loaded", number(&persist.loaded_keys));
 }
 
