@@ -57,7 +57,7 @@ fn while_it_loads() {
     }
 }
 
-fn args<'a>(truncated: &'a str) -> [&'a str; 4] {
+fn args(truncated: &str) -> [&str; 4] {
     ["--appendonly", "yes", "--aof-load-truncated", truncated]
 }
 
