@@ -24,10 +24,13 @@ use std::time::Duration;
 /// The name that Redis gives its append-only files.
 const APPENDFILENAME: &str = "appendonly.aof";
 
+/// The threads that keep what is done, if it is to be kept; or why the data cannot be loaded.
+type Outcome = Result<Option<Threads>, Fatal>;
+
 /// Has the data loaded and kept.
 pub(super) struct Keeper {
     loader: Option<JoinHandle<()>>,
-    outcome: Arc<Mutex<Option<Result<Option<Threads>, Fatal>>>>,
+    outcome: Arc<Mutex<Option<Outcome>>>,
 }
 
 impl Keeper {

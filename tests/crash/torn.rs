@@ -111,7 +111,7 @@ fn list(shard: &mut Shard, key: &str) -> Vec<u64> {
     let step = Parser::default().parse(&mut bytes, 0, &mut spans, &limits);
     assert!(matches!(step, Step::Request { .. }));
     let args = Args::new(&bytes, &spans);
-    let id = REGISTRY.find(&args).ok().expect("a command");
+    let id = REGISTRY.find(&args).expect("a command");
     let Run::Shard(handler) = REGISTRY.command(id).run else { panic!("a command on keys") };
     let mut reply = Vec::new();
     execute(&REGISTRY, shard, (id, handler), args, Caller::nobody(Protocol::Resp2), 1, &mut reply);
@@ -378,7 +378,7 @@ fn damage_in_what_was_synced_is_told_and_not_dropped() {
         }
         let generation = *writer.manifest().segments.last().expect("a generation");
         let scans: Vec<_> = (0..generation.shards)
-            .map(|shard| scan(&world.disk, &generation.segment(shard)).ok().expect("it is sound"))
+            .map(|shard| scan(&world.disk, &generation.segment(shard)).expect("it is sound"))
             .collect();
         let synced = scans.iter().map(|scan| scan.synced).max().unwrap_or(0);
         let scan = &scans[world.random.usize(..scans.len())];
