@@ -299,11 +299,11 @@ fn values_are_restored_at_absolute_times() {
 #[test]
 fn what_fails_half_way_is_recorded_by_what_it_has_left() {
     let mut rig = Rig::recording(&registry(), 1, 1);
-    // Registers that end too early: some elements can be added, others cannot.
+    // Registers that do not add up, which is found out when there get to be too many of them.
     let corrupt = b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80\xc4\x9b@\xc3\x1d\x8d@\xe8~%";
     perform(&mut rig, &with_bytes("SET k @", corrupt));
     let mut recorded = rig.recorded();
-    let elements = (111..402).map(|n| format!("element:{n}"));
+    let elements = (0..5000).map(|n| format!("element:{n}"));
     let words = ["PFADD".to_string(), "k".to_string()].into_iter().chain(elements);
     let reply = rig.run(&Cmd::new(words.collect::<Vec<_>>())).expect("an answer");
     assert!(
