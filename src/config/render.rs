@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_other_files_load_without_a_warning() {
-        for name in ["cache.conf", "broker.conf"] {
+        for name in ["cache.conf", "broker.conf", "durable.conf"] {
             let mut loader = Loader::new(Values::default());
             loader.file(&configs(name)).unwrap();
             assert_eq!(loader.finish().unwrap().1, [], "{name}");
