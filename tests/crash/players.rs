@@ -5,6 +5,7 @@
 //! one thing carry the same number, so parts that differ tell of half a thing.
 
 use crate::harness::{Client, Cmd, Reply, parse_line};
+use corelane::clock::wall_ms;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
@@ -98,13 +99,6 @@ pub struct Player {
 
 fn shown(reply: &Reply) -> String {
     format!("{reply:?}").chars().take(200).collect()
-}
-
-/// Now, in milliseconds since the epoch, as servers count.
-#[allow(clippy::disallowed_methods)] // times to live are compared with the real clock
-fn wall_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.expect("after 1970").as_millis() as i64
 }
 
 /// What is there as a number; a missing key is 0.

@@ -26,6 +26,10 @@ const LANES: usize = 8;
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::new(&[]).expect("no renames"));
 
+/// By the number of shards.
+static SLOTS: LazyLock<Vec<SlotTable>> =
+    LazyLock::new(|| (0..6).map(|shards| SlotTable::contiguous(shards.max(1))).collect());
+
 fn lane_key(lane: usize) -> String {
     format!("lane{lane}")
 }
@@ -109,7 +113,7 @@ fn list(shard: &mut Shard, key: &str) -> Vec<u64> {
     let step = Parser::default().parse(&mut bytes, 0, &mut spans, &limits);
     assert!(matches!(step, Step::Request { .. }));
     let args = Args::new(&bytes, &spans);
-    let id = REGISTRY.find(&args).ok().expect("a command");
+    let Ok(id) = REGISTRY.find(&args) else { panic!("a command") };
     let Run::Shard(handler) = REGISTRY.command(id).run else { panic!("a command on keys") };
     let mut reply = Vec::new();
     execute(&REGISTRY, shard, (id, handler), args, Caller::nobody(Protocol::Resp2), 1, &mut reply);
@@ -119,7 +123,7 @@ fn list(shard: &mut Shard, key: &str) -> Vec<u64> {
 
 /// What all lists hold, each looked for on the shard that owns it.
 fn contents(loaded: Vec<Loaded>) -> Vec<Vec<u64>> {
-    let slots = SlotTable::contiguous(loaded.len());
+    let slots = &SLOTS[loaded.len()];
     let mut shards: Vec<Shard> = loaded
         .into_iter()
         .enumerate()
@@ -219,7 +223,7 @@ impl World {
     }
 
     fn hand_over(&mut self, writer: &mut Writer) {
-        let slots = SlotTable::contiguous(self.shards);
+        let slots = &SLOTS[self.shards];
         let mut lanes: Vec<usize> = (0..LANES).collect();
         self.random.shuffle(&mut lanes);
         lanes.truncate([1, 1, 2, 3, LANES][self.random.usize(..5)]);
@@ -376,7 +380,7 @@ fn damage_in_what_was_synced_is_told_and_not_dropped() {
         }
         let generation = *writer.manifest().segments.last().expect("a generation");
         let scans: Vec<_> = (0..generation.shards)
-            .map(|shard| scan(&world.disk, &generation.segment(shard)).ok().expect("it is sound"))
+            .map(|shard| scan(&world.disk, &generation.segment(shard)).expect("it is sound"))
             .collect();
         let synced = scans.iter().map(|scan| scan.synced).max().unwrap_or(0);
         let scan = &scans[world.random.usize(..scans.len())];
