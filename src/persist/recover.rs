@@ -18,8 +18,8 @@ use crate::rdb::file::{Item, Reader};
 use crate::script::Store;
 use crate::shard::{Loaded, Shard, SlotTable};
 use std::io::{BufReader, Read};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 /// What loading needs of the server.
 pub struct Loading<'a> {
@@ -111,7 +111,10 @@ pub(super) fn at_once<T: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, Fatal> + Sync,
 ) -> Result<Vec<T>, Fatal> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(count.max(1));
+    /// Finding out takes as long as reading a few files.
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let threads = (*CORES).min(count.max(1));
     let next = AtomicU64::new(0);
     let results: Vec<Mutex<Option<Result<T, Fatal>>>> =
         (0..count).map(|_| Mutex::new(None)).collect();

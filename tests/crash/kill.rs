@@ -88,7 +88,10 @@ impl Saga {
         });
         self.kills += 1;
         for played in played {
-            played.map_err(|trouble| format!("{trouble:?}"))?;
+            match played {
+                Ok(()) | Err(Trouble::Cut) => {}
+                Err(Trouble::Wrong(problem)) => return Err(problem),
+            }
         }
         if self.random.u8(0..4) == 0 {
             self.shards = [1, 2, 4][self.random.usize(..3)];

@@ -27,6 +27,10 @@ const LANES: usize = 8;
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::new(&[]).expect("no renames"));
 
+/// By the number of shards.
+static SLOTS: LazyLock<Vec<SlotTable>> =
+    LazyLock::new(|| (0..6).map(|shards| SlotTable::contiguous(shards.max(1))).collect());
+
 fn lane_key(lane: usize) -> String {
     format!("lane{lane}")
 }
@@ -121,7 +125,7 @@ fn list(shard: &mut Shard, key: &str) -> Vec<u64> {
 
 /// What all lists hold, each looked for on the shard that owns it.
 fn contents(loaded: Vec<Loaded>) -> Vec<Vec<u64>> {
-    let slots = SlotTable::contiguous(loaded.len());
+    let slots = &SLOTS[loaded.len()];
     let mut shards: Vec<Shard> = loaded
         .into_iter()
         .enumerate()
@@ -221,7 +225,7 @@ impl World {
     }
 
     fn hand_over(&mut self, writer: &mut Writer) {
-        let slots = SlotTable::contiguous(self.shards);
+        let slots = &SLOTS[self.shards];
         let mut lanes: Vec<usize> = (0..LANES).collect();
         self.random.shuffle(&mut lanes);
         lanes.truncate([1, 1, 2, 3, LANES][self.random.usize(..5)]);
