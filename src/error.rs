@@ -28,6 +28,7 @@ impl CmdError {
     pub const STRING_TOO_LONG: CmdError =
         CmdError::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     pub const DB_INDEX: CmdError = CmdError::fixed("ERR DB index is out of range");
+    pub const LOADING: CmdError = CmdError::fixed("LOADING Redis is loading the dataset in memory");
     pub const NO_AUTH: CmdError = CmdError::fixed("NOAUTH Authentication required.");
 
     /// An error whose text is known at compile time.
@@ -48,6 +49,11 @@ impl CmdError {
     /// An error whose code is in its text.
     pub fn of_bytes(text: impl Into<Vec<u8>>) -> CmdError {
         CmdError(Cow::Owned(text.into()))
+    }
+
+    /// Whether a command was not run for lack of rights.
+    pub fn is_denial(&self) -> bool {
+        self.0.starts_with(b"NOPERM ")
     }
 
     pub fn as_bytes(&self) -> &[u8] {

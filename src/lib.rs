@@ -19,7 +19,8 @@
 //! ```
 //!
 //! The threads below the shards are there when something is kept on disk ([`persist`]); another one
-//! syncs, and at the start one for each core loads.
+//! syncs, and at the start one for each core loads. With `admin-port` one more answers HTTP. Where io_uring is
+//! forbidden, drivers sleep in epoll instead ([`rt`]).
 //!
 //! A shard serves the connections that it accepted *and* owns the keys of its slots
 //! (`slot = crc16(key) mod 16384`, [`shard::SlotTable`]).
@@ -37,8 +38,8 @@
 //!     │                       runs its parts and holds the keys until all have run (net::tour)
 //!     ├─ gathered             several keys, one handler: entries are borrowed from their owners,
 //!     │                       who hold the keys meanwhile (net::gather)
-//!     ├─ a script             as a command on the keys that it names, or with all shards' tables borrowed
-//!     │                       (net::script, net::whole)
+//!     ├─ a script             as a command on the keys that it names, or that it is expected to touch, or
+//!     │                       with all shards' tables borrowed (net::script, net::foretold, net::whole)
 //!     └─ blocking             a first attempt by one of the ways above, then a place in the line of each key
 //!                             (net::blocking)
 //!   route::ReplyQueue         replies in the order of the requests
@@ -59,6 +60,7 @@
 //! | [`session`] | one client's state | below |
 //! | [`script`] | Lua: one interpreter, what scripts see, libraries of functions | below |
 //! | [`rdb`] | Redis' format of values, on disk and in DUMP, and of whole files | below |
+//! | [`acl`] | users and what they may do | below |
 //! | [`resp`], [`data`] | the wire format; the hash table, the entry, collections, patterns | below |
 //! | [`config`], [`metrics`], [`rt`], [`clock`] | options; counters; the runtime seam; time | [`error`] |
 //!
@@ -68,9 +70,9 @@
 //! - Handlers are synchronous, see no socket and no clock, and run to their end.
 //! - No mutex on the path of a command on keys. Shared atomics are counters with one writer, the
 //!   number of clients, the bells, one word for each client that waits for keys, a flag for giving up
-//!   keys that clients track, the versions of the scripts, and which shards a slow script holds. A new script
+//!   keys that clients track, the versions of the scripts, the memory sum, and which shards a slow script holds. A new script
 //!   is looked up under a lock, once a shard.
-//! - A driver's thread sleeps in its own ring only. No task per connection; nothing waits on
+//! - A driver's thread sleeps in its own ring or epoll instance only. No task per connection; nothing waits on
 //!   glommio's reactor. Only [`rt`] names glommio and io_uring, only [`clock`] reads the time.
 //! - Who works on several shards visits them in ascending order and holds keys until it is done, so
 //!   nobody waits in a circle, and everything is strictly serializable ([`shard::Intents`], net::line).
@@ -80,11 +82,16 @@
 //! - No shard's thread calls the file system for data: threads of their own write, sync and load.
 //! - Order: messages from one shard to another arrive in the order sent, so requests of one
 //!   connection run in order on each shard.
-//! - A script runs to its end on one thread, with all that it can touch held: nothing is undone, ever.
-//! - Background work (expiry, freeing, growth of tables, snapshots) is cut into slices of a bounded size.
-//! - `unsafe` is in [`data`] (entry, table, prefetch, members of big collections), [`rt`] (system calls, the ring) and [`script`]
+//! - A memory limit is for the whole server: each shard shows what it uses once a turn, and the shard with the
+//!   key that should go first evicts it (net::memory). Nothing is evicted that a transaction holds.
+//! - A script runs to its end on one thread. Nothing that somebody could have seen is ever undone: only a script
+//!   that touches a key which nobody expected is given up, on the spot and without a trace
+//!   ([`shard::Trial`]), and runs again with more held.
+//! - Background work (expiry, eviction, freeing, growth of tables, snapshots) is cut into slices of a bounded size.
+//! - `unsafe` is in [`data`] (entry, table, prefetch, members of big collections), [`rt`] (system calls, the ring, the allocator's counters) and [`script`]
 //!   (the seam to Lua), with the invariants written beside it.
 
+pub mod acl;
 pub mod clock;
 pub mod command;
 pub mod config;

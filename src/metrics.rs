@@ -3,10 +3,23 @@
 //!
 //! Each counter has one writer, so adding is a plain load and store: no locked instruction.
 
+mod command_log;
+mod histogram;
+mod latency;
+mod memory;
+
+pub use command_log::{CommandLogs, LogEntry, LogKind, shorten};
+pub use histogram::{Distribution, Histogram, Sum};
+pub use latency::{
+    LatencyEvent, LatencyEvents, LatencyMonitor, LatencySample, LatencySeries, LatencySummary,
+};
+pub use memory::{Drift, MemorySum, tell_balance};
+
 use crate::error::CmdError;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// A number with one writing thread and any number of readers.
 #[derive(Debug, Default)]
@@ -43,6 +56,10 @@ pub struct PersistStats {
     /// Effects cannot be written now; or not synced.
     pub write_failing: AtomicBool,
     pub sync_failing: AtomicBool,
+    /// Nothing that is appended counts before a first rewrite is done.
+    pub appending_waits: AtomicBool,
+    /// What could not be synced is lost for the files: a rewrite has to write it.
+    pub rewrite_needed: AtomicBool,
     /// Bytes of the append-only files, and as of the start or the last rewrite.
     pub size: AtomicU64,
     pub base_size: AtomicU64,
@@ -95,6 +112,8 @@ pub struct PersistStats {
 pub const SAVING_NOTHING: u8 = 0;
 pub const SAVING_SNAPSHOT: u8 = 1;
 pub const SAVING_REWRITE: u8 = 2;
+/// None can begin, since data is being loaded.
+pub const SAVING_BARRED: u8 = 3;
 
 impl PersistStats {
     /// Whether writes are refused, and what with.
@@ -106,12 +125,37 @@ impl PersistStats {
 
 /// What one command did on one shard.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct CommandStats {
     pub calls: Counter,
+    /// Time in it, nanoseconds.
+    pub ns: Counter,
     /// Calls that were refused before they ran (arity, authentication, ...).
     pub rejected: Counter,
     /// Calls that answered an error.
     pub failed: Counter,
+    /// How long the calls took; made for the first one.
+    histogram: OnceLock<Histogram>,
+}
+
+impl CommandStats {
+    /// `count` calls have taken `ns` each; for the thread that writes the counters.
+    #[inline]
+    pub fn took(&self, ns: u64, count: u64, in_histogram: bool) {
+        self.ns.add(ns * count);
+        if in_histogram {
+            self.histogram.get_or_init(Histogram::default).record(ns, count);
+        }
+    }
+
+    pub fn histogram(&self) -> Option<&Histogram> {
+        self.histogram.get()
+    }
+
+    fn reset(&self) {
+        [&self.calls, &self.ns, &self.rejected, &self.failed].iter().for_each(|c| c.set(0));
+        self.histogram.get().into_iter().for_each(Histogram::reset);
+    }
 }
 
 /// Keys of one database on one shard.
@@ -119,6 +163,8 @@ pub struct CommandStats {
 pub struct DbStats {
     pub keys: Counter,
     pub expires: Counter,
+    /// Bytes of the table without its keys, as of a moment ago.
+    pub table_bytes: Counter,
 }
 
 /// Codes of scripts' own errors that are told apart, as many as in Redis.
@@ -152,6 +198,10 @@ pub struct ShardStats {
     pub connections_rejected: Counter,
     pub connections_now: Counter,
     pub blocked_clients: Counter,
+    /// Bytes that connections use, as of a moment ago.
+    pub clients_memory: Counter,
+    /// How much those use that use most: a step for each doubling.
+    pub fullest_bucket: Counter,
     /// Clients that listen to channels, and what somebody listens to of what the shard owns.
     pub pubsub_clients: Counter,
     pub pubsub_channels: Counter,
@@ -174,6 +224,13 @@ pub struct ShardStats {
     pub keyspace_hits: Counter,
     pub keyspace_misses: Counter,
     pub expired_keys: Counter,
+    /// Keys that had to make room, and clients.
+    pub evicted_keys: Counter,
+    pub evicted_clients: Counter,
+    /// For how long more memory was used than is allowed, until it last was not; and since when it is
+    /// now, 0 if it is not. Microseconds, of the process' own time.
+    pub exceeded_us: Counter,
+    pub exceeded_since_us: Counter,
     /// Values that are gone but not freed, and those that were freed after they had gone.
     pub lazyfree_pending: Counter,
     pub lazyfreed_objects: Counter,
@@ -188,16 +245,48 @@ pub struct ShardStats {
     pub other_errors: Mutex<BTreeMap<Vec<u8>, u64>>,
     /// AUTH and HELLO with a wrong password or user.
     pub auth_failures: Counter,
+    /// Commands, keys and channels that a user has asked for and may not use.
+    pub denied_commands: Counter,
+    pub denied_keys: Counter,
+    pub denied_channels: Counter,
     pub output_limit_disconnections: Counter,
     pub query_limit_disconnections: Counter,
     /// Messages with commands that this shard sent to others.
     pub hops_sent: Counter,
+    /// Scripts that have run with everything held, and with the keys that they were expected to touch.
+    pub scripts_whole: Counter,
+    pub scripts_foretold: Counter,
+    /// Of the latter, runs that were given up: to hold a key more, or to hold everything.
+    pub scripts_extended: Counter,
+    pub scripts_given_up: Counter,
     /// Writes since the start, the source of `rdb_changes_since_last_save`.
     pub changes: Counter,
     /// Longest single insert into a table, nanoseconds.
     pub insert_ns_max: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// CPU time of the shard's thread, nanoseconds.
+    pub busy_ns: Counter,
+    /// How much of the last seconds that was, in hundredths of a percent.
+    pub busy_share: Counter,
+    /// Reads from clients that had something, and sends to them.
+    pub reads: Counter,
+    pub sends: Counter,
+    /// Most messages of other shards that were there at once, lately.
+    pub queue_depth: Counter,
+    /// Of all connections, as of the last walk over them: those that watch keys, these keys, the
+    /// longest buffers.
+    pub watching_clients: Counter,
+    pub watched_keys: Counter,
+    pub input_buffer_max: Counter,
+    pub output_buffer_max: Counter,
+    /// Time spent on the removal of expired keys, nanoseconds, and how often it had to stop early.
+    pub expire_ns: Counter,
+    pub expire_stops: Counter,
     /// What the shard does a second at present.
     pub commands_a_second: Counter,
+    pub turns_a_second: Counter,
+    pub busy_ns_a_second: Counter,
     pub input_bytes_a_second: Counter,
     pub output_bytes_a_second: Counter,
     pub per_command: Box<[CommandStats]>,
@@ -212,6 +301,8 @@ impl ShardStats {
             connections_rejected: Counter::default(),
             connections_now: Counter::default(),
             blocked_clients: Counter::default(),
+            clients_memory: Counter::default(),
+            fullest_bucket: Counter::default(),
             pubsub_clients: Counter::default(),
             pubsub_channels: Counter::default(),
             pubsub_shard_channels: Counter::default(),
@@ -228,6 +319,10 @@ impl ShardStats {
             keyspace_hits: Counter::default(),
             keyspace_misses: Counter::default(),
             expired_keys: Counter::default(),
+            evicted_keys: Counter::default(),
+            evicted_clients: Counter::default(),
+            exceeded_us: Counter::default(),
+            exceeded_since_us: Counter::default(),
             lazyfree_pending: Counter::default(),
             lazyfreed_objects: Counter::default(),
             expired_fields: Counter::default(),
@@ -236,12 +331,33 @@ impl ShardStats {
             per_error: Default::default(),
             other_errors: Mutex::default(),
             auth_failures: Counter::default(),
+            denied_commands: Counter::default(),
+            denied_keys: Counter::default(),
+            denied_channels: Counter::default(),
             output_limit_disconnections: Counter::default(),
             query_limit_disconnections: Counter::default(),
             hops_sent: Counter::default(),
+            scripts_whole: Counter::default(),
+            scripts_foretold: Counter::default(),
+            scripts_extended: Counter::default(),
+            scripts_given_up: Counter::default(),
             changes: Counter::default(),
             insert_ns_max: Counter::default(),
+            turns: Counter::default(),
+            busy_ns: Counter::default(),
+            busy_share: Counter::default(),
+            reads: Counter::default(),
+            sends: Counter::default(),
+            queue_depth: Counter::default(),
+            watching_clients: Counter::default(),
+            watched_keys: Counter::default(),
+            input_buffer_max: Counter::default(),
+            output_buffer_max: Counter::default(),
+            expire_ns: Counter::default(),
+            expire_stops: Counter::default(),
             commands_a_second: Counter::default(),
+            turns_a_second: Counter::default(),
+            busy_ns_a_second: Counter::default(),
             input_bytes_a_second: Counter::default(),
             output_bytes_a_second: Counter::default(),
             per_command: (0..commands).map(|_| CommandStats::default()).collect(),
@@ -278,21 +394,33 @@ impl ShardStats {
             &self.keyspace_hits,
             &self.keyspace_misses,
             &self.expired_keys,
+            &self.evicted_keys,
+            &self.evicted_clients,
+            &self.exceeded_us,
             &self.lazyfreed_objects,
             &self.expired_fields,
             &self.error_replies,
             &self.auth_failures,
+            &self.denied_commands,
+            &self.denied_keys,
+            &self.denied_channels,
             &self.output_limit_disconnections,
             &self.query_limit_disconnections,
             &self.hops_sent,
+            &self.scripts_whole,
+            &self.scripts_foretold,
+            &self.scripts_extended,
+            &self.scripts_given_up,
             &self.insert_ns_max,
+            &self.turns,
+            &self.busy_ns,
+            &self.reads,
+            &self.sends,
+            &self.expire_ns,
+            &self.expire_stops,
         ];
         counters.into_iter().chain(&self.per_error).for_each(|c| c.set(0));
-        for command in &self.per_command {
-            command.calls.set(0);
-            command.rejected.set(0);
-            command.failed.set(0);
-        }
+        self.per_command.iter().for_each(CommandStats::reset);
     }
 }
 
@@ -308,21 +436,42 @@ pub struct Rates {
     commands: Rate,
     input: Rate,
     output: Rate,
+    turns: Rate,
+    busy: Rate,
+    /// CPU time of the thread as of the last sample.
+    cpu: Duration,
+    queue_depth: u64,
 }
 
 impl Rates {
-    /// Takes a sample when it is time and publishes the means in `stats`.
-    pub fn sample(&mut self, now: i64, stats: &ShardStats) {
+    /// So many messages of other shards were there at once.
+    #[inline]
+    pub fn saw_messages(&mut self, count: u64) {
+        self.queue_depth = self.queue_depth.max(count);
+    }
+
+    /// Takes a sample when it is time and publishes the means in `stats`; `cpu` is asked for the CPU
+    /// time of this thread.
+    pub fn sample(&mut self, now: i64, stats: &ShardStats, cpu: impl FnOnce() -> Duration) {
         let passed_ms = now - self.sampled_at;
         if (0..RATE_STEP_MS).contains(&passed_ms) {
             return;
         }
+        let cpu = cpu();
+        stats.busy_ns.add(cpu.saturating_sub(self.cpu).as_nanos() as u64);
+        self.cpu = cpu;
+        stats.queue_depth.set(std::mem::take(&mut self.queue_depth));
         self.sampled_at = now;
         // A clock that was set back measures nothing.
         let passed_ms = passed_ms.max(1) as u64;
         stats.commands_a_second.set(self.commands.mean(stats.commands_processed.get(), passed_ms));
         stats.input_bytes_a_second.set(self.input.mean(stats.input_bytes.get(), passed_ms));
         stats.output_bytes_a_second.set(self.output.mean(stats.output_bytes.get(), passed_ms));
+        stats.turns_a_second.set(self.turns.mean(stats.turns.get(), passed_ms));
+        let busy = self.busy.mean(stats.busy_ns.get(), passed_ms);
+        stats.busy_ns_a_second.set(busy);
+        // A second has 10^9 of them; the kernel's account may run a little ahead.
+        stats.busy_share.set((busy / 100_000).min(10_000));
     }
 }
 
@@ -343,11 +492,6 @@ impl Rate {
         self.next = (self.next + 1) % RATE_SAMPLES;
         self.samples.iter().sum::<u64>() / RATE_SAMPLES as u64
     }
-}
-
-/// Bytes of memory that the server uses: what of the process is resident.
-pub fn memory_used() -> u64 {
-    memory().resident
 }
 
 /// Memory of the process in bytes.
@@ -382,9 +526,18 @@ pub struct CpuTime {
 
 /// CPU time of the process, all threads together.
 pub fn cpu_time() -> CpuTime {
+    cpu_time_of("/proc/self/stat")
+}
+
+/// CPU time of the thread that has started all others.
+pub fn cpu_time_of_main() -> CpuTime {
+    cpu_time_of(&format!("/proc/self/task/{}/stat", std::process::id()))
+}
+
+fn cpu_time_of(path: &str) -> CpuTime {
     /// What `/proc` counts in is fixed at 100 a second on every Linux, whatever the kernel's own tick.
     const TICK_US: u64 = 10_000;
-    let stat = read("/proc/self/stat");
+    let stat = read(path);
     // The name, in parentheses, may contain spaces; behind it the third field of all comes next.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let mut times = fields.split_whitespace().skip(11).map(|n| n.parse().unwrap_or(0) * TICK_US);
@@ -425,16 +578,18 @@ mod tests {
     #[test]
     fn rates_are_means_of_the_last_samples() {
         let (mut rates, stats) = (Rates::default(), ShardStats::new(1, 1));
-        rates.sample(1_000_000, &stats);
+        rates.sample(1_000_000, &stats, Default::default);
         for step in 1..=16 {
             stats.commands_processed.add(100);
-            rates.sample(1_000_000 + step * 200, &stats);
-            rates.sample(1_000_000 + step * 200 + 50, &stats);
+            let busy = || Duration::from_millis(50 * step as u64);
+            rates.sample(1_000_000 + step * 200, &stats, busy);
+            rates.sample(1_000_000 + step * 200 + 50, &stats, busy);
         }
         assert_eq!(stats.commands_a_second.get(), 500);
+        assert_eq!((stats.busy_share.get(), stats.busy_ns.get()), (2_500, 800_000_000));
         stats.reset();
         stats.commands_processed.add(1);
-        rates.sample(1_010_000, &stats);
+        rates.sample(1_010_000, &stats, Default::default);
         assert_eq!(stats.commands_a_second.get(), 468);
     }
 

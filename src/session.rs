@@ -2,6 +2,7 @@
 //!
 //! No socket and no buffer: those are `net`'s. A session moves with its connection to another shard.
 
+use crate::acl::{User, UserId, Users};
 use crate::resp::Protocol;
 pub use crate::rt::Peer;
 use std::collections::{BTreeSet, HashSet};
@@ -165,12 +166,22 @@ impl Tracking {
 pub struct Session {
     pub id: u64,
     pub peer: Peer,
+    /// It came by a TLS listener.
+    pub tls: bool,
     pub name: Vec<u8>,
     pub library_name: Vec<u8>,
     pub library_version: Vec<u8>,
     pub protocol: Protocol,
     pub db: usize,
-    pub authenticated: bool,
+    user: Arc<User>,
+    /// It has shown who it is, or need not.
+    authenticated: bool,
+    /// It must log in before anything else.
+    is_stranger: bool,
+    /// Whose rights are looked at before it runs anything; nobody's when it may do whatever it asks for.
+    rights: Option<UserId>,
+    /// The command that runs may read keys that it does not name.
+    pub reads_all_keys: bool,
     pub reply_mode: ReplyMode,
     /// `CLIENT NO-EVICT on`
     pub no_evict: bool,
@@ -202,16 +213,22 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(id: u64, peer: Peer, authenticated: bool, now: i64) -> Session {
-        Session {
+    pub fn new(id: u64, peer: Peer, users: &Users, now: i64) -> Session {
+        let user = users.default_user().clone();
+        let mut session = Session {
             id,
             peer,
+            tls: false,
             name: Vec::new(),
             library_name: Vec::new(),
             library_version: Vec::new(),
             protocol: Protocol::default(),
             db: 0,
-            authenticated,
+            user,
+            authenticated: false,
+            is_stranger: true,
+            rights: None,
+            reads_all_keys: true,
             reply_mode: ReplyMode::default(),
             no_evict: false,
             no_touch: false,
@@ -229,17 +246,89 @@ impl Session {
             commands: 0,
             input_bytes: 0,
             output_bytes: 0,
+        };
+        session.log_out(users);
+        session
+    }
+
+    /// Who it is.
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Whether it must log in before anything else.
+    #[inline]
+    pub fn is_stranger(&self) -> bool {
+        self.is_stranger
+    }
+
+    /// Whether it may do whatever it asks for.
+    #[inline]
+    pub fn is_unrestricted(&self) -> bool {
+        self.rights.is_none()
+    }
+
+    /// Whose rights the commands of its scripts have; nobody's when there is nothing to look at.
+    #[inline]
+    pub fn rights(&self) -> Option<UserId> {
+        self.rights
+    }
+
+    /// It has shown that it is this user.
+    pub fn log_in(&mut self, user: Arc<User>, users: &Users) {
+        self.user = user;
+        self.authenticated = true;
+        self.settle_rights(users);
+    }
+
+    /// It is the default user, as when it came.
+    pub fn log_out(&mut self, users: &Users) {
+        self.user = users.default_user().clone();
+        self.authenticated = !users.ask_for_password();
+        self.settle_rights(users);
+    }
+
+    /// Gets its user as it is now; `false` when it must be closed, since its user is gone or may not listen
+    /// any more to all that it listens to.
+    pub fn follow(&mut self, users: &Users) -> bool {
+        let before = self.user.clone();
+        match users.by_id(before.id) {
+            Some(user) => self.user = user.clone(),
+            None => {
+                self.log_out(users);
+                self.authenticated = false;
+                self.is_stranger = true;
+                self.rights = Some(self.user.id);
+                self.reads_all_keys = false;
+                return false;
+            }
         }
+        self.settle_rights(users);
+        let Some(topics) = &self.subscriptions else { return true };
+        let names = |topic| topics.names(topic).iter().map(|name| &name[..]);
+        let channels = names(Topic::Channel).chain(names(Topic::Sharded));
+        !self.user.ends_listening(&before, channels, names(Topic::Pattern))
+    }
+
+    fn settle_rights(&mut self, users: &Users) {
+        self.is_stranger = !self.authenticated && users.ask_for_password();
+        let looks = self.is_stranger || !self.user.is_unrestricted();
+        self.rights = looks.then_some(self.user.id);
+        self.reads_all_keys = !looks;
     }
 
     /// Back to the state of a new connection, as RESET does. The library's name and version stay:
     /// they say what is behind the connection, not what it asked for. What others know of it as well
     /// (what it listens to, tracks and is shown) is for them to end.
-    pub fn reset(&mut self, authenticated: bool) {
+    pub fn reset(&mut self, users: &Users) {
         self.name.clear();
         self.protocol = Protocol::default();
         self.db = 0;
-        self.authenticated = authenticated;
+        self.log_out(users);
         self.reply_mode = ReplyMode::On;
         self.no_evict = false;
         self.no_touch = false;
@@ -275,6 +364,16 @@ impl Session {
     fn subscription_counts(&self) -> [usize; 3] {
         let count = |topic| self.subscriptions.as_ref().map_or(0, |all| all.names(topic).len());
         [Topic::Channel, Topic::Pattern, Topic::Sharded].map(count)
+    }
+
+    /// Bytes of memory beside the session itself: names, and its share of what it listens to or follows.
+    pub fn memory(&self) -> usize {
+        /// A name in a set, and the word that points to it.
+        const TOPIC: usize = 48;
+        let names = self.name.capacity() + self.library_name.capacity();
+        let prefixes = self.tracking.as_ref().map_or(0, |tracking| tracking.prefixes.len());
+        let topics = self.subscription_counts().iter().sum::<usize>() + prefixes;
+        names + self.library_version.capacity() + topics * TOPIC
     }
 
     /// Whether an EXEC of this client is under way.
@@ -340,7 +439,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
-         tot-mem={} events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={}",
+         tot-mem={} events=r cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
         session.id,
         session.peer.address(),
         session.peer.local_address(),
@@ -365,6 +464,7 @@ pub fn client_line(session: &Session, facts: &ConnectionFacts, now: i64) -> Stri
         facts.omem,
         facts.tot_mem,
         session.last_command,
+        text(&session.user.name),
         session.redirected_to(),
         session.protocol.number(),
         text(&session.library_name),
@@ -403,7 +503,7 @@ mod tests {
             remote: "[::ffff:10.0.0.7]:5000".parse().unwrap(),
             local: "[::1]:6379".parse().unwrap(),
         };
-        Session::new(3, peer, true, 10_000)
+        Session::new(3, peer, &Users::default(), 10_000)
     }
 
     #[test]

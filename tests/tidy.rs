@@ -19,7 +19,7 @@ const ROOMS: &[&[&str]] = &[
     &["command"],
     &["shard"],
     &["journal", "script", "session"],
-    &["rdb"],
+    &["rdb", "acl"],
     &["resp", "data"],
     &["clock", "config", "metrics", "rt"],
     &["error"],
@@ -31,6 +31,7 @@ const SIBLINGS: &[(&str, &str)] = &[("replica", "persist"), ("rt", "clock")];
 const TOP_LEVEL: &[&str] = &[
     ".ci",
     ".clippy.toml",
+    ".dockerignore",
     ".gitignore",
     ".rustfmt.toml",
     "Cargo.lock",

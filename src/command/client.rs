@@ -263,7 +263,7 @@ fn kill(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
             _ if args.is(at, "TYPE") => filter.kind = Some(kind(value)?),
             _ if args.is(at, "ADDR") => filter.address = Some(value.to_vec()),
             _ if args.is(at, "LADDR") => filter.local_address = Some(value.to_vec()),
-            _ if args.is(at, "USER") => filter.user = Some(user(value)?),
+            _ if args.is(at, "USER") => filter.user = Some(user(cx, value)?),
             _ if args.is(at, "MAXAGE") => filter.age_s_min = Some(age(value)?),
             _ if args.is(at, "SKIPME") && args.is(at + 1, "YES") => skip_me = true,
             _ if args.is(at, "SKIPME") && args.is(at + 1, "NO") => skip_me = false,
@@ -290,10 +290,10 @@ fn age(word: &[u8]) -> Result<i64, CmdError> {
     }
 }
 
-fn user(word: &[u8]) -> Result<Vec<u8>, CmdError> {
-    match word {
-        b"default" => Ok(word.to_vec()),
-        _ => Err(CmdError::err_of(&[b"No such user '", shown(word, usize::MAX), b"'"])),
+fn user(cx: &SessionCx, word: &[u8]) -> Result<Vec<u8>, CmdError> {
+    match cx.env.acl.users().by_name(word) {
+        Some(user) => Ok(user.name.to_vec()),
+        None => Err(CmdError::err_of(&[b"No such user '", shown(word, usize::MAX), b"'"])),
     }
 }
 
@@ -403,7 +403,7 @@ mod tests {
                 remote: format!("127.0.0.1:{}", 1000 + id).parse().unwrap(),
                 local: "127.0.0.1:6379".parse().unwrap(),
             };
-            let mut session = Session::new(id, peer, true, bench.now - 5000);
+            let mut session = Session::new(id, peer, &bench.env.acl.users(), bench.now - 5000);
             let answer = &mut answers[id as usize % 2];
             if request.visit(&mut session, ConnectionFacts::default, bench.now, answer) {
                 closed.push(id);

@@ -125,7 +125,9 @@ impl View {
             None => "127.0.0.1".to_string(),
         };
         let host = config.cluster_announce_ip.clone().unwrap_or_else(connected_to);
-        let first_port = u32::from(config.port) + 1;
+        // Who came by TLS goes on by TLS.
+        let port = if cx.session.tls { config.tls_port } else { config.port };
+        let first_port = u32::from(port) + 1;
         let count = cx.slots.shards();
         // The port says it; the connection itself may have moved to another shard.
         let by_port = local.and_then(|local| u32::from(local.port()).checked_sub(first_port));

@@ -1,10 +1,10 @@
 //! Who the client is and how it wants to be spoken to: HELLO, AUTH, SELECT, PING, ...
 //!
-//! There is one user, `default`, whose password is `requirepass`. Without one it needs none, and
-//! any password is right.
+//! A client is the user `default` until it says that it is another one (see [`crate::acl`]).
 
 use super::control::{Control, SessionCx};
 use super::spec::*;
+use crate::acl::Hash;
 use crate::config::ClusterMode;
 use crate::data::number::parse_i64;
 use crate::error::{CmdError, shown};
@@ -70,7 +70,7 @@ pub const COMMANDS: &[Command] = &[
 
 fn auth(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     let (user, password) = match args.len() {
-        2 if cx.env.config().requirepass.is_none() => {
+        2 if cx.env.acl.users().default_user().needs_no_password() => {
             return Err(CmdError::fixed(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
@@ -85,29 +85,24 @@ fn auth(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     Ok(Control::Done)
 }
 
-fn log_in(cx: &mut SessionCx, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
+/// Logs a client in as a user. A password is hashed also for a user that does not exist, so that the
+/// time tells nothing of who does.
+fn log_in(cx: &mut SessionCx, name: &[u8], password: &[u8]) -> Result<(), CmdError> {
     const WRONG: CmdError =
         CmdError::fixed("WRONGPASS invalid username-password pair or user is disabled.");
-    let right = match &cx.env.config().requirepass {
-        None => true,
-        Some(secret) => same_secret(password, secret.as_bytes()),
-    };
-    if user != b"default" || !right {
-        cx.stats().auth_failures.add(1);
-        return Err(WRONG);
+    let users = cx.env.acl.users();
+    let password = Hash::of(password);
+    match users.by_name(name).filter(|user| user.accepts(&password)) {
+        Some(user) => {
+            cx.session.log_in(user.clone(), &users);
+            Ok(())
+        }
+        None => {
+            cx.stats().auth_failures.add(1);
+            cx.refused_as = Some(name.to_vec());
+            Err(WRONG)
+        }
     }
-    cx.session.authenticated = true;
-    Ok(())
-}
-
-/// Whether a guess is the secret, in a time that depends on the guess alone.
-fn same_secret(guess: &[u8], secret: &[u8]) -> bool {
-    let mut difference = guess.len() ^ secret.len();
-    for (i, byte) in guess.iter().enumerate() {
-        let own = secret.get(i % secret.len().max(1)).copied().unwrap_or(0);
-        difference = std::hint::black_box(difference | usize::from(byte ^ own));
-    }
-    difference == 0
 }
 
 fn echo(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
@@ -150,7 +145,7 @@ fn hello(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     if let Some((user, password)) = credentials {
         log_in(cx, user, password)?;
     }
-    if !cx.session.authenticated {
+    if !cx.session.is_authenticated() {
         return Err(NO_AUTH);
     }
     if let Some(name) = name {
@@ -223,8 +218,7 @@ fn quit(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
 }
 
 fn reset(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
-    let authenticated = cx.env.config().requirepass.is_none();
-    cx.session.reset(authenticated);
+    cx.session.reset(&cx.env.acl.users());
     cx.out.protocol = cx.session.protocol;
     cx.out.simple("RESET");
     Ok(Control::Reset)
@@ -287,12 +281,12 @@ mod tests {
         );
         assert_eq!(bench.session.protocol, Protocol::Resp2);
         bench.configure("requirepass", "secret");
-        bench.session.authenticated = false;
+        bench.session.reset(&bench.env.acl.users());
         assert!(bench.run("hello 3").starts_with("-NOAUTH HELLO must be called with"));
         assert!(bench.run("hello 3 auth default no").starts_with("-WRONGPASS "));
         assert_eq!(bench.session.protocol, Protocol::Resp2);
         assert!(bench.run("hello 3 auth default secret").starts_with("%7"));
-        assert!(bench.session.authenticated);
+        assert!(bench.session.is_authenticated());
     }
 
     #[test]
@@ -304,22 +298,14 @@ mod tests {
         assert_eq!(bench.run("auth default anything"), "+OK\r\n");
         assert_eq!(bench.run("auth a b c"), "-ERR syntax error\r\n");
         bench.configure("requirepass", "secret");
-        bench.session.authenticated = false;
+        bench.session.reset(&bench.env.acl.users());
         for wrong in ["auth secre", "auth secretsecret", "auth root secret", "auth default x"] {
             assert!(bench.run(wrong).starts_with("-WRONGPASS "), "{wrong}");
-            assert!(!bench.session.authenticated);
+            assert!(!bench.session.is_authenticated());
         }
         assert_eq!(bench.env.stats[0].auth_failures.get(), 4);
         assert_eq!(bench.run("auth secret"), "+OK\r\n");
-        assert!(bench.session.authenticated);
-    }
-
-    #[test]
-    fn secrets_are_compared_as_a_whole() {
-        assert!(same_secret(b"abc", b"abc"));
-        for guess in [&b""[..], b"ab", b"abcabc", b"abd", b"abc\0"] {
-            assert!(!same_secret(guess, b"abc"));
-        }
+        assert!(bench.session.is_authenticated());
     }
 
     #[test]
@@ -329,10 +315,10 @@ mod tests {
         assert_eq!(bench.run("select 7"), "+OK\r\n");
         assert_eq!(bench.run("reset"), "+RESET\r\n");
         assert_eq!((bench.session.db, bench.session.protocol), (0, Protocol::Resp2));
-        assert!(bench.session.name.is_empty() && bench.session.authenticated);
+        assert!(bench.session.name.is_empty() && bench.session.is_authenticated());
         bench.configure("requirepass", "secret");
         bench.run("reset");
-        assert!(!bench.session.authenticated);
+        assert!(!bench.session.is_authenticated());
     }
 
     #[test]

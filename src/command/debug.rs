@@ -3,7 +3,8 @@
 //! Those of Redis' subcommands are here that mean something in this server. Absent are those that
 //! end the process on purpose and those that show structures which it does not have.
 
-use super::control::{Control, SessionCx};
+use super::control::{Control, ReloadRequest, SessionCx};
+use super::digest;
 use super::help::help;
 use super::object::references;
 use super::spec::*;
@@ -12,7 +13,7 @@ use crate::data::number::{decimal_len, parse_i64};
 use crate::data::value::ValueRef;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Protocol};
-use crate::shard::{Access, Cx};
+use crate::shard::{Access, Cx, Loading};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -43,8 +44,13 @@ const fn row(
 
 const DEBUG: &[Command] = &[
     row("debug|help", 2, debug_help, "", "Lists the subcommands."),
-    row("debug|sleep", 3, sleep, "seconds", "Stops all shards for some time.")
-        .spread(Spread::EveryShard { part: sleep, merge: Merge::FirstError }),
+    session("debug|sleep", 3, FLAGS, sleep).doc(
+        Group::Server,
+        "1.0.0",
+        "O(1)",
+        "seconds",
+        "Stops all shards for some time.",
+    ),
     shard("debug|object", 3, FLAGS, &[KeySpec::one(2, RO)], object).doc(
         Group::Server,
         "1.0.0",
@@ -61,9 +67,93 @@ const DEBUG: &[Command] = &[
         "<0 | 1>",
         "Has scripts use any command.",
     ),
+    row("debug|digest", 2, digest::digest, "", "Answers a sum of all data.").spread(
+        Spread::EveryShard {
+            part: digest::digest_part,
+            merge: Merge::Custom(digest::join_digests),
+        },
+    ),
+    shard("debug|digest-value", -3, FLAGS, &[KeySpec::range(2, -1, 1, RO)], digest::digest_value)
+        .doc(
+            Group::Server,
+            "5.0.0",
+            "O(N) where N is the length of the values.",
+            "key [key ...]",
+            "Answers a sum of each value.",
+        ),
+    session("debug|change-repl-id", 2, FLAGS, change_repl_id).doc(
+        Group::Server,
+        "3.2.0",
+        "O(1)",
+        "",
+        "Has INFO tell of another history of the data.",
+    ),
+    session("debug|reload", -2, APART_FLAGS, reload).doc(
+        Group::Server,
+        "2.2.0",
+        "O(N) where N is the number of keys.",
+        "[NOSAVE] [NOFLUSH] [MERGE]",
+        "Writes a snapshot and loads it in place of the data.",
+    ),
+    session("debug|loadaof", 2, APART_FLAGS, loadaof).doc(
+        Group::Server,
+        "2.2.0",
+        "O(N) where N is the number of keys and effects.",
+        "",
+        "Loads the append-only files in place of the data.",
+    ),
+    session("debug|log", 3, FLAGS, log).doc(
+        Group::Server,
+        "4.0.0",
+        "O(1)",
+        "message",
+        "Writes a line to the log.",
+    ),
     row("debug|error", 3, error, "text", "Answers an error of this text."),
     row("debug|protocol", 3, protocol, "type", "Answers a reply of this type."),
 ];
+
+/// They wait for whatever is under way, so for their own transaction, too.
+const APART_FLAGS: Flags = FLAGS.with(NO_MULTI).with(BEHIND);
+
+fn reload(_: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    let (mut saves, mut flushes, mut merges) = (true, true, false);
+    for at in 2..args.len() {
+        match args.at(at).to_ascii_lowercase().as_slice() {
+            b"merge" => merges = true,
+            b"noflush" => flushes = false,
+            b"nosave" => saves = false,
+            _ => {
+                return Err(CmdError::fixed(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    let mode = match (flushes, merges) {
+        (true, _) => Loading::Replace,
+        (false, true) => Loading::Merge,
+        (false, false) => Loading::Add,
+    };
+    Ok(Control::Reload(ReloadRequest { appended: false, saves, mode }))
+}
+
+fn loadaof(_: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
+    let request = ReloadRequest { appended: true, saves: false, mode: Loading::Replace };
+    Ok(Control::Reload(request))
+}
+
+fn change_repl_id(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
+    cx.env.repl_changes.fetch_add(1, Ordering::Relaxed);
+    cx.out.ok();
+    Ok(Control::Done)
+}
+
+fn log(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
+    tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.at(2)));
+    cx.out.ok();
+    Ok(Control::Done)
+}
 
 fn all_in_scripts(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     cx.env.all_in_scripts.store(args.at(2) != b"0", Ordering::Relaxed);
@@ -73,13 +163,26 @@ fn all_in_scripts(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
 
 fn debug_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let lines = [
+        "CHANGE-REPL-ID",
+        "    Has INFO tell of another history of the data.",
+        "DIGEST",
+        "    Answers a sum of all data, the same for the same data.",
+        "DIGEST-VALUE <key> [<key> ...]",
+        "    Answers a sum of the value of each <key>.",
         "ERROR <text>",
         "    Answers an error of this text, for tests of clients.",
+        "LOADAOF",
+        "    Loads the append-only files in place of the data.",
+        "LOG <message>",
+        "    Writes <message> to the log.",
         "OBJECT <key>",
         "    Describes the value of <key>: address, encoding, size when saved, last use.",
         "PROTOCOL <type>",
         "    Answers a reply of this type: string, integer, double, bignum, null, array, set, map,",
         "    attrib, push, verbatim, true, false.",
+        "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
+        "    Writes a snapshot and loads it in place of the data. With NOSAVE an earlier one is loaded, and",
+        "    with NOFLUSH the data stay; MERGE allows for keys that are in both.",
         "SET-ACTIVE-EXPIRE <0|1>",
         "    With 0, expired keys are removed only when they are looked up; 1 is the usual.",
         "SET-DISABLE-DENY-SCRIPTS <0|1>",
@@ -91,12 +194,12 @@ fn debug_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
-fn sleep(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+fn sleep(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     let seconds = std::str::from_utf8(args.at(2)).ok().and_then(|text| text.parse::<f64>().ok());
     let duration = Duration::try_from_secs_f64(seconds.ok_or(CmdError::NOT_A_FLOAT)?.max(0.0));
-    std::thread::sleep(duration.map_err(|_| CmdError::NOT_A_FLOAT)?);
+    cx.env.sleep(duration.map_err(|_| CmdError::NOT_A_FLOAT)?);
     cx.out.ok();
-    Ok(())
+    Ok(Control::Slept)
 }
 
 fn object(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
@@ -104,7 +207,7 @@ fn object(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let line = format!(
         "Value at:{:p} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.key().as_ptr(),
-        references(entry),
+        references(entry, cx.keys.shares_integers()),
         entry.encoding().name(),
         saved_len(entry),
         entry.access(),
@@ -211,8 +314,10 @@ fn attribute(out: &mut Encoder, resp3: bool) {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::testing::Bench;
+    use crate::command::testing::{Bench, SessionBench};
     use crate::resp::Protocol;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     #[test]
     fn an_object_is_described_in_one_line() {
@@ -235,15 +340,30 @@ mod tests {
     }
 
     #[test]
-    fn switches_and_sleep_take_effect() {
+    fn switches_take_effect() {
         let mut bench = Bench::new();
         assert_eq!(bench.run("DEBUG SET-ACTIVE-EXPIRE 0"), "+OK\r\n");
         assert!(!bench.shard.keyspace.active_expire);
         assert_eq!(bench.run("debug set-active-expire 1"), "+OK\r\n");
         assert!(bench.shard.keyspace.active_expire);
+    }
+
+    #[test]
+    fn all_sleep_until_the_same_time() {
+        let mut bench = SessionBench::new();
         let start = crate::clock::monotonic();
         assert_eq!(bench.run("DEBUG SLEEP 0.02"), "+OK\r\n");
-        assert!(start.elapsed().as_millis() >= 20);
+        assert!(start.elapsed().as_millis() >= 20 && !bench.env.is_asleep());
+        // Another shard sleeps for long, and goes on doing so when this one has slept.
+        let until_us = &bench.env.asleep_until_us;
+        until_us.store(u64::MAX, Ordering::Release);
+        bench.env.sleep(Duration::from_millis(1));
+        assert!(bench.env.is_asleep());
+        let soon = bench.env.born.elapsed() + Duration::from_millis(30);
+        until_us.store(soon.as_micros() as u64, Ordering::Release);
+        bench.env.sleep_along();
+        assert!(bench.env.born.elapsed() >= soon);
+        until_us.store(0, Ordering::Release);
         assert_eq!(bench.run("DEBUG SLEEP inf"), "-ERR value is not a valid float\r\n");
         assert_eq!(bench.run("DEBUG SLEEP -1"), "+OK\r\n");
     }

@@ -103,10 +103,11 @@ pub const COMMANDS: &[Command] = &[
 struct Loading;
 
 impl Host for Loading {
-    fn call(&mut self, _: &[&[u8]], _: Protocol, out: &mut Vec<u8>) {
+    fn call(&mut self, _: &[&[u8]], _: Protocol, out: &mut Vec<u8>) -> Tick {
         out.extend_from_slice(
             b"-ERR redis.call/pcall can only be called inside a script invocation\r\n",
         );
+        Tick::GoOn
     }
 
     fn tick(&mut self) -> Tick {

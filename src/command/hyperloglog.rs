@@ -2,6 +2,9 @@
 //!
 //! The values are strings, whose bytes `data/hyperloglog.rs` knows. A dense one is changed in place;
 //! a sparse one is short, and changed in a copy.
+//!
+//! Which form one has is there for all to see, and depends on `hll-sparse-max-bytes` at the time. So what
+//! becomes dense is recorded as that, and nothing becomes so by its length when it is replayed.
 
 use super::spec::*;
 use crate::data::hyperloglog::{self as hll, Corrupt, Form, Histogram, REGISTERS};
@@ -95,10 +98,20 @@ fn new_entry(key: &[u8], bytes: &[u8]) -> Entry {
     entry
 }
 
+/// Records a command that has made a HyperLogLog dense, if it can be recorded as it was given: its first words
+/// are its name and so many keys.
+fn record_dense(cx: &mut Cx, key: &[u8], args: &Args, keys: usize) {
+    let words: Vec<&[u8]> = args.iter().collect();
+    if cx.keys.is_recorded() && cx.keys.are_together(&words[1..=keys]) {
+        cx.keys.effect(key, &words);
+        cx.keys.effect(key, &[b"PFDEBUG", b"TODENSE", key]);
+    }
+}
+
 fn pfadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, elements) = (args.at(1), args.from(2));
     let sparse_max = cx.settings.encodings.hll_sparse_max_bytes;
-    let mut updated = 0;
+    let (mut updated, mut grown) = (0, false);
     let mut result = Ok(());
     let mut add_all = |bytes: &mut Vec<u8>| {
         for element in elements.iter() {
@@ -113,6 +126,7 @@ fn pfadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         if updated > 0 {
             hll::set_out_of_date(bytes);
         }
+        grown = hll::form(bytes) == Some(Form::Dense);
         updated > 0
     };
     match cx.keys.get_mut(key) {
@@ -143,6 +157,9 @@ fn pfadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     cx.keys.changed(updated);
     result?;
+    if grown {
+        record_dense(cx, key, &args, 1);
+    }
     if updated > 0 {
         cx.keys.notify(Class::String, "pfadd", key);
     }
@@ -200,13 +217,18 @@ fn pfmerge(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(entry) => hll_of(entry)?.0.to_vec(),
         None => hll::empty(),
     };
+    let before = hll::form(&bytes);
     if dense {
         hll::make_dense(&mut bytes)?;
     }
     hll::raise_all(&mut bytes, &max, sparse_max)?;
+    let grown = hll::form(&bytes) != before;
     match entry {
         Some(entry) => put(entry, &bytes),
         None => cx.keys.insert(new_entry(key, &bytes)),
+    }
+    if grown {
+        record_dense(cx, key, &args, args.len() - 1);
     }
     cx.keys.notify(Class::String, "pfadd", key);
     cx.keys.changed(1);

@@ -3,20 +3,26 @@
 //! The counters of all shards are added up. A field stands here only when its value is true: what
 //! is not measured is left out rather than shown as zero.
 
+mod commands;
+pub(super) mod memory;
 mod persistence;
+mod shards;
+
+pub use commands::{CommandTotals, command_totals, error_totals};
 
 use super::connection::REDIS_VERSION;
 use super::control::{Control, Env, SessionCx};
-use super::registry::CommandId;
 use super::spec::*;
 use crate::clock;
-use crate::config::ClusterMode;
+use crate::config::{ClusterMode, Supervised};
 use crate::error::CmdError;
-use crate::metrics::{self, Counter, ERROR_CODES, ShardStats};
-use crate::resp::Args;
-use std::collections::BTreeMap;
+use crate::metrics::{self, Counter, ShardStats};
+use crate::resp::{Args, Encoder, Protocol};
+use crate::script::Sha;
+use crate::session::{Peer, Session};
+use crate::shard::SlotTable;
 use std::fmt::{Display, Write};
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 pub const COMMANDS: &[Command] = &[session("info", -1, LOADING.with(STALE), info)
     .doc(
@@ -40,7 +46,7 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section { name: "server", title: "Server", default: true, write: server },
     Section { name: "clients", title: "Clients", default: true, write: clients },
-    Section { name: "memory", title: "Memory", default: true, write: memory },
+    Section { name: "memory", title: "Memory", default: true, write: memory::memory },
     Section {
         name: "persistence",
         title: "Persistence",
@@ -51,11 +57,22 @@ const SECTIONS: &[Section] = &[
     Section { name: "replication", title: "Replication", default: true, write: replication },
     Section { name: "cpu", title: "CPU", default: true, write: cpu },
     Section { name: "modules", title: "Modules", default: true, write: |_, _| () },
-    Section { name: "commandstats", title: "Commandstats", default: false, write: commandstats },
-    Section { name: "errorstats", title: "Errorstats", default: true, write: errorstats },
+    Section {
+        name: "commandstats",
+        title: "Commandstats",
+        default: false,
+        write: commands::commandstats,
+    },
+    Section { name: "errorstats", title: "Errorstats", default: true, write: commands::errorstats },
+    Section {
+        name: "latencystats",
+        title: "Latencystats",
+        default: false,
+        write: commands::latencystats,
+    },
     Section { name: "cluster", title: "Cluster", default: true, write: cluster },
     Section { name: "keyspace", title: "Keyspace", default: true, write: keyspace },
-    Section { name: "shards", title: "Shards", default: true, write: shards },
+    Section { name: "shards", title: "Shards", default: true, write: shards::shards },
 ];
 
 fn info(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
@@ -72,6 +89,28 @@ fn info(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     }
     cx.out.verbatim("txt", fields.text.as_bytes());
     Ok(Control::Done)
+}
+
+/// All sections, for others than clients.
+pub fn info_of_all(env: &Env, slots: &SlotTable, now: i64) -> String {
+    let peer = Peer::Unix { path: String::new() };
+    let mut session = Session::new(0, peer, &env.acl.users(), now);
+    let mut reply = Vec::new();
+    let out = Encoder::new(&mut reply, Protocol::Resp3);
+    let cx = SessionCx {
+        session: &mut session,
+        out,
+        env,
+        slots,
+        shard: 0,
+        now,
+        frozen: None,
+        name: "info",
+        refused_as: None,
+    };
+    let mut fields = Fields::default();
+    SECTIONS.iter().for_each(|section| (section.write)(&cx, &mut fields));
+    fields.text
 }
 
 /// The lines written so far.
@@ -123,11 +162,18 @@ fn server(cx: &SessionCx, fields: &mut Fields) {
     let arch = std::env::consts::ARCH;
     fields.add("os", format_args!("{} {} {arch}", kernel("ostype"), kernel("osrelease")));
     fields.add("arch_bits", usize::BITS);
-    fields.add("multiplexing_api", "io_uring");
+    fields.add("monotonic_clock", "POSIX clock_gettime");
+    fields.add("multiplexing_api", env.runtime);
     fields.add("process_id", std::process::id());
-    fields.add("process_supervised", "no");
+    let supervised = match config.supervised {
+        Supervised::Systemd => "systemd",
+        Supervised::Auto if std::env::var_os("NOTIFY_SOCKET").is_some() => "systemd",
+        _ => "no",
+    };
+    fields.add("process_supervised", supervised);
     fields.add("run_id", &env.run_id);
-    fields.add("tcp_port", config.port);
+    let port = if config.port > 0 { config.port } else { config.tls_port };
+    fields.add("tcp_port", port);
     fields.add("server_time_usec", now.as_micros());
     fields.add("uptime_in_seconds", uptime);
     fields.add("uptime_in_days", uptime / 86400);
@@ -140,43 +186,45 @@ fn server(cx: &SessionCx, fields: &mut Fields) {
 
 fn clients(cx: &SessionCx, fields: &mut Fields) {
     fields.add("connected_clients", sum(cx.env, |s| &s.connections_now));
+    fields.add("cluster_connections", 0);
     fields.add("maxclients", cx.env.config().maxclients);
+    let most = |counter: fn(&ShardStats) -> &Counter| {
+        cx.env.stats.iter().map(|stats| counter(stats).get()).max().unwrap_or(0)
+    };
+    fields.add("client_recent_max_input_buffer", most(|s| &s.input_buffer_max));
+    fields.add("client_recent_max_output_buffer", most(|s| &s.output_buffer_max));
     fields.add("blocked_clients", sum(cx.env, |s| &s.blocked_clients));
     fields.add("tracking_clients", sum(cx.env, |s| &s.tracking_clients));
     fields.add("pubsub_clients", sum(cx.env, |s| &s.pubsub_clients));
+    fields.add("watching_clients", sum(cx.env, |s| &s.watching_clients));
+    fields.add("total_watched_keys", sum(cx.env, |s| &s.watched_keys));
     fields.add("total_blocking_keys", sum(cx.env, |s| &s.blocking_keys));
     fields.add("total_blocking_keys_on_nokey", sum(cx.env, |s| &s.blocking_keys_on_nokey));
 }
 
-fn memory(cx: &SessionCx, fields: &mut Fields) {
-    let (used, memory) = (metrics::memory_used(), metrics::memory());
-    let peak = memory.peak.max(used);
-    let config = cx.env.config();
-    fields.add_bytes("used_memory", used);
-    fields.add_bytes("used_memory_rss", memory.resident);
-    fields.add_bytes("used_memory_peak", peak);
-    let percent = used as f64 * 100.0 / peak.max(1) as f64;
-    fields.add("used_memory_peak_perc", format_args!("{percent:.2}%"));
-    let ratio = memory.resident as f64 / used.max(1) as f64;
-    fields.add("mem_fragmentation_ratio", format_args!("{ratio:.2}"));
-    fields.add("mem_fragmentation_bytes", memory.resident.saturating_sub(used));
-    fields.add_bytes("total_system_memory", metrics::memory_of_machine());
-    fields.add_bytes("maxmemory", config.maxmemory);
-    fields.add("maxmemory_policy", config.maxmemory_policy.name());
-    let (scripts, bytes) = cx.env.scripts.size();
-    let libraries = cx.env.scripts.libraries();
-    fields.add("used_memory_lua", sum(cx.env, |s| &s.lua_memory));
-    fields.add("used_memory_scripts_eval", bytes);
-    fields.add("number_of_cached_scripts", scripts);
-    fields.add("number_of_functions", libraries.function_count());
-    fields.add("number_of_libraries", libraries.library_count());
-    fields.add("lazyfree_pending_objects", sum(cx.env, |s| &s.lazyfree_pending));
-    fields.add("lazyfreed_objects", sum(cx.env, |s| &s.lazyfreed_objects));
-}
+/// What needs replicas, forks, MIGRATE, or pages that are moved: there is nothing of it.
+const NOTHING: [&str; 16] = [
+    "total_net_repl_input_bytes",
+    "total_net_repl_output_bytes",
+    "sync_full",
+    "sync_partial_ok",
+    "sync_partial_err",
+    "slave_expires_tracked_keys",
+    "latest_fork_usec",
+    "total_forks",
+    "migrate_cached_sockets",
+    "active_defrag_hits",
+    "active_defrag_misses",
+    "active_defrag_key_hits",
+    "active_defrag_key_misses",
+    "total_active_defrag_time",
+    "current_active_defrag_time",
+    "unexpected_error_replies",
+];
 
 fn stats(cx: &SessionCx, fields: &mut Fields) {
     type Get = fn(&ShardStats) -> &Counter;
-    let counters: [(&str, Get); 15] = [
+    let counters: [(&str, Get); 24] = [
         ("total_connections_received", |s| &s.connections_received),
         ("total_commands_processed", |s| &s.commands_processed),
         ("total_net_input_bytes", |s| &s.input_bytes),
@@ -184,19 +232,30 @@ fn stats(cx: &SessionCx, fields: &mut Fields) {
         ("rejected_connections", |s| &s.connections_rejected),
         ("expired_keys", |s| &s.expired_keys),
         ("expired_fields", |s| &s.expired_fields),
+        ("evicted_keys", |s| &s.evicted_keys),
+        ("evicted_clients", |s| &s.evicted_clients),
         ("keyspace_hits", |s| &s.keyspace_hits),
         ("keyspace_misses", |s| &s.keyspace_misses),
         ("total_error_replies", |s| &s.error_replies),
         ("client_query_buffer_limit_disconnections", |s| &s.query_limit_disconnections),
         ("client_output_buffer_limit_disconnections", |s| &s.output_limit_disconnections),
         ("acl_access_denied_auth", |s| &s.auth_failures),
+        ("acl_access_denied_cmd", |s| &s.denied_commands),
+        ("acl_access_denied_key", |s| &s.denied_keys),
+        ("acl_access_denied_channel", |s| &s.denied_channels),
         ("connection_migrations", |s| &s.connection_migrations),
         ("shard_hops", |s| &s.hops_sent),
+        ("scripts_whole", |s| &s.scripts_whole),
+        ("scripts_foretold", |s| &s.scripts_foretold),
+        ("scripts_extended", |s| &s.scripts_extended),
+        ("scripts_given_up", |s| &s.scripts_given_up),
     ];
     for (name, counter) in counters {
         fields.add(name, sum(cx.env, counter));
     }
-    fields.add("evicted_keys", 0);
+    let (all, current) = memory::exceeded(cx);
+    fields.add("total_eviction_exceeded_time", all);
+    fields.add("current_eviction_exceeded_time", current);
     fields.add("pubsub_channels", sum(cx.env, |s| &s.pubsub_channels));
     // Every shard knows all patterns.
     fields.add("pubsub_patterns", cx.stats().pubsub_patterns.get());
@@ -210,67 +269,51 @@ fn stats(cx: &SessionCx, fields: &mut Fields) {
         (sum(cx.env, |s| &s.input_bytes_a_second), sum(cx.env, |s| &s.output_bytes_a_second));
     fields.add("instantaneous_input_kbps", kilobytes(input));
     fields.add("instantaneous_output_kbps", kilobytes(output));
+    fields.add("expired_time_cap_reached_count", sum(cx.env, |s| &s.expire_stops));
+    fields.add("expire_cycle_cpu_milliseconds", sum(cx.env, |s| &s.expire_ns) / 1_000_000);
+    fields.add("total_reads_processed", sum(cx.env, |s| &s.reads));
+    fields.add("total_writes_processed", sum(cx.env, |s| &s.sends));
+    shards::loops(cx, fields);
+    NOTHING.iter().for_each(|name| fields.add(name, 0));
+    fields.add("instantaneous_input_repl_kbps", "0.00");
+    fields.add("instantaneous_output_repl_kbps", "0.00");
     let slowest = cx.env.stats.iter().map(|s| s.insert_ns_max.get()).max();
     fields.add("table_insert_ns_max", slowest.unwrap_or(0));
 }
 
 fn replication(cx: &SessionCx, fields: &mut Fields) {
-    // The id of the history of the data, which begins with the run.
+    // The id of the history of the data, which begins with the run, or is given anew.
     let (head, tail) = cx.env.run_id.split_at(cx.env.run_id.len() / 2);
+    let changes = cx.env.repl_changes.load(Ordering::Relaxed);
+    let anew = Sha::of(format!("{head}{changes}").as_bytes()).to_string();
     fields.add("role", "master");
     fields.add("connected_slaves", 0);
     fields.add("master_failover_state", "no-failover");
-    fields.add("master_replid", format_args!("{tail}{head}"));
+    fields.add("master_replid", if changes > 0 { anew } else { format!("{tail}{head}") });
     fields.add("master_replid2", "0".repeat(40));
     fields.add("master_repl_offset", 0);
     fields.add("second_repl_offset", -1);
-    fields.add("repl_backlog_active", 0);
+    for name in [
+        "repl_backlog_active",
+        "repl_backlog_size",
+        "repl_backlog_first_byte_offset",
+        "repl_backlog_histlen",
+    ] {
+        fields.add(name, 0);
+    }
 }
 
 fn cpu(_: &SessionCx, fields: &mut Fields) {
-    let time = metrics::cpu_time();
+    let (time, main) = (metrics::cpu_time(), metrics::cpu_time_of_main());
     for (name, us) in [
         ("used_cpu_sys", time.system),
         ("used_cpu_user", time.user),
         ("used_cpu_sys_children", time.system_children),
         ("used_cpu_user_children", time.user_children),
+        ("used_cpu_sys_main_thread", main.system),
+        ("used_cpu_user_main_thread", main.user),
     ] {
         fields.add(name, format_args!("{}.{:06}", us / 1_000_000, us % 1_000_000));
-    }
-}
-
-fn commandstats(cx: &SessionCx, fields: &mut Fields) {
-    let env = cx.env;
-    for id in 0..env.registry.len() {
-        let calls = sum(env, |s| &s.per_command[id].calls);
-        let rejected = sum(env, |s| &s.per_command[id].rejected);
-        let failed = sum(env, |s| &s.per_command[id].failed);
-        if calls + rejected + failed > 0 {
-            let name = env.registry.command(CommandId(id as u16)).name;
-            fields.add(
-                format_args!("cmdstat_{name}"),
-                format_args!("calls={calls},rejected_calls={rejected},failed_calls={failed}"),
-            );
-        }
-    }
-}
-
-fn errorstats(cx: &SessionCx, fields: &mut Fields) {
-    let mut counts = BTreeMap::new();
-    for (at, code) in ERROR_CODES.iter().chain(&["other"]).enumerate() {
-        counts.insert(code.to_string(), sum(cx.env, |s| &s.per_error[at]));
-    }
-    for stats in &cx.env.stats {
-        let others = stats.other_errors.lock().unwrap_or_else(PoisonError::into_inner);
-        for (code, count) in others.iter() {
-            // A client has made it up: it must stay on its line.
-            let clean = |c: char| if c.is_control() || c == ':' || c == '=' { '_' } else { c };
-            let code: String = String::from_utf8_lossy(code).chars().map(clean).collect();
-            *counts.entry(code).or_default() += count;
-        }
-    }
-    for (code, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        fields.add(format_args!("errorstat_{code}"), format_args!("count={count}"));
     }
 }
 
@@ -293,26 +336,6 @@ fn keyspace(cx: &SessionCx, fields: &mut Fields) {
     }
 }
 
-fn shards(cx: &SessionCx, fields: &mut Fields) {
-    fields.add("shards", cx.env.stats.len());
-    let mut slots = vec![0; cx.env.stats.len()];
-    for (first, last, shard) in cx.slots.ranges() {
-        slots[shard] += u32::from(last - first) + 1;
-    }
-    for (shard, stats) in cx.env.stats.iter().enumerate() {
-        let keys: u64 = stats.per_db.iter().map(|db| db.keys.get()).sum();
-        let line = format!(
-            "slots={},keys={keys},connections={},commands={},hops={},migrations={}",
-            slots[shard],
-            stats.connections_now.get(),
-            stats.commands_processed.get(),
-            stats.hops_sent.get(),
-            stats.connection_migrations.get(),
-        );
-        fields.add(format_args!("shard{shard}"), line);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,7 +354,7 @@ mod tests {
         assert_eq!(titles(&bench.run("info everything")).len(), SECTIONS.len());
         assert_eq!(titles(&bench.run("info all")).len(), SECTIONS.len());
         assert_eq!(titles(&bench.run("info KEYSPACE cpu")), ["CPU", "Keyspace"]);
-        assert_eq!(titles(&bench.run("info default commandstats")).len(), SECTIONS.len());
+        assert_eq!(titles(&bench.run("info default commandstats")).len(), SECTIONS.len() - 1);
         assert_eq!(bench.run("info nothing"), "$0\r\n\r\n");
         assert_eq!(bench.run("info cluster"), "$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n");
         bench.run("hello 3");
@@ -361,12 +384,11 @@ mod tests {
             "role:master",
             "maxmemory_human:0B",
             "maxmemory_policy:noeviction",
-            "cmdstat_ping:calls=1,rejected_calls=0,failed_calls=1",
-            "cmdstat_info:calls=1,rejected_calls=0,failed_calls=0",
+            "cmdstat_ping:calls=0,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=1",
             "errorstat_ERR:count=1",
             "db9:keys=8,expires=2,avg_ttl=0",
             "shards:2",
-            "shard1:slots=8192,keys=4,connections=0,commands=10,hops=0,migrations=0",
+            "shard1:slots=8192,keys=4,connections=0,commands=10,ops=0,hops=0,migrations=0,queue_depth=0,busy=0.00%",
         ] {
             assert!(info.contains(&format!("\r\n{line}\r\n")), "{line} in {info}");
         }

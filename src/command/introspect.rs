@@ -191,36 +191,38 @@ fn is_scripting(command: &Command) -> bool {
     command.group == Group::Scripting || command.categories.contains(&"scripting")
 }
 
+/// The ACL categories, in the order in which ACL CAT lists them.
+pub const CATEGORIES: [&str; 21] = [
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
 /// The ACL categories in Redis' order: those of its row, its group and its flags.
 pub fn categories(command: &Command) -> impl Iterator<Item = &'static str> + use<'_> {
-    const ALL: [&str; 21] = [
-        "keyspace",
-        "read",
-        "write",
-        "set",
-        "sortedset",
-        "list",
-        "hash",
-        "string",
-        "bitmap",
-        "hyperloglog",
-        "geo",
-        "stream",
-        "pubsub",
-        "admin",
-        "fast",
-        "slow",
-        "blocking",
-        "dangerous",
-        "connection",
-        "transaction",
-        "scripting",
-    ];
     // A container runs nothing, so its group says nothing of what it may do.
     let container = matches!(command.run, Run::Container);
     let group = command.group.category().filter(|_| !container && command.group_category);
     let flags = command.flags;
-    ALL.into_iter().filter(move |&name| {
+    CATEGORIES.into_iter().filter(move |&name| {
         let implied = match name {
             "read" => flags.has(READONLY) && !is_scripting(command),
             "write" => flags.has(WRITE),

@@ -11,7 +11,7 @@ const MULTI_SHARD_SUM: &[&str] = &["request_policy:multi_shard", "response_polic
 const ALL_KEYS: i32 = -1;
 
 pub const COMMANDS: &[Command] = &[
-    shard("del", -2, WRITE, &[KeySpec::range(1, ALL_KEYS, 1, RM_DELETE)], del)
+    shard("del", -2, WRITE.with(BRIEF), &[KeySpec::range(1, ALL_KEYS, 1, RM_DELETE)], del)
         .spread(Spread::PerKey { part: del, merge: Merge::Sum })
         .tips(MULTI_SHARD_SUM)
         .doc(

@@ -1,7 +1,6 @@
-//! What a key looks like inside: OBJECT and MEMORY.
+//! What a key looks like inside: OBJECT.
 
 use super::help::help;
-use super::number::integer;
 use super::spec::*;
 use crate::data::entry::Entry;
 use crate::data::value::ValueRef;
@@ -9,22 +8,13 @@ use crate::error::CmdError;
 use crate::resp::Args;
 use crate::shard::{Access, Cx};
 
-pub const COMMANDS: &[Command] = &[
-    container("object", -2, OBJECT).doc(
-        Group::Generic,
-        "2.2.3",
-        "Depends on the subcommand.",
-        "",
-        "Tells how the value of a key is stored and used.",
-    ),
-    container("memory", -2, MEMORY).doc(
-        Group::Server,
-        "4.0.0",
-        "Depends on the subcommand.",
-        "",
-        "Tells where memory goes.",
-    ),
-];
+pub const COMMANDS: &[Command] = &[container("object", -2, OBJECT).doc(
+    Group::Generic,
+    "2.2.3",
+    "Depends on the subcommand.",
+    "",
+    "Tells how the value of a key is stored and used.",
+)];
 
 const OBJECT: &[Command] = &[
     shard("object|help", 2, LOADING.with(STALE), &[], object_help).doc(
@@ -69,23 +59,6 @@ const fn object_row(name: &'static str, run: ShardFn) -> Command {
         .tips(&["nondeterministic_output"])
 }
 
-const MEMORY: &[Command] = &[
-    shard("memory|help", 2, LOADING.with(STALE), &[], memory_help).doc(
-        Group::Server,
-        "4.0.0",
-        "O(1)",
-        "",
-        "Lists the subcommands.",
-    ),
-    shard("memory|usage", -3, READONLY, &[KeySpec::one(2, RO)], usage).doc(
-        Group::Server,
-        "4.0.0",
-        "O(N) where N is the number of samples.",
-        "key [SAMPLES count]",
-        "Tells how many bytes of memory a key takes.",
-    ),
-];
-
 fn object_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let lines = [
         "ENCODING <key>",
@@ -99,16 +72,6 @@ fn object_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         "    Tells how many references to the value of <key> there are.",
     ];
     help(&mut cx.out, "OBJECT", &lines);
-    Ok(())
-}
-
-fn memory_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    let lines = [
-        "USAGE <key> [SAMPLES <count>]",
-        "    Tells how many bytes <key>, its value and its place in the table take. Of a value",
-        "    with many elements <count> are looked at (5 if not given, 0 for all).",
-    ];
-    help(&mut cx.out, "MEMORY", &lines);
     Ok(())
 }
 
@@ -153,34 +116,21 @@ fn idletime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 fn refcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let shared = cx.keys.shares_integers();
     match cx.keys.inspect_quietly(args.at(2)) {
-        Some(entry) => cx.out.int(references(entry)),
+        Some(entry) => cx.out.int(references(entry, shared)),
         None => cx.out.null(),
     }
     Ok(())
 }
 
-/// As Redis has it: small integers are one shared object each, with a count that means "many".
-pub fn references(entry: &Entry) -> i64 {
+/// As Redis has it: small integers are one shared object each, with a count that means "many", unless it
+/// evicts by use.
+pub fn references(entry: &Entry, shared: bool) -> i64 {
     match entry.value() {
-        ValueRef::Int(0..10_000) => i64::from(i32::MAX),
+        ValueRef::Int(0..10_000) if shared => i64::from(i32::MAX),
         _ => 1,
     }
-}
-
-fn usage(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    for at in (3..args.len()).step_by(2) {
-        let samples = args.get(at + 1).filter(|_| args.is(at, "samples"));
-        // Checked though not needed yet: the size of a string is known without sampling.
-        if integer(samples.ok_or(CmdError::SYNTAX)?)? < 0 {
-            return Err(CmdError::SYNTAX);
-        }
-    }
-    match cx.keys.find_any(args.at(2)) {
-        Some(entry) => cx.out.int((entry.allocated() + cx.keys.table_share()) as i64),
-        None => cx.out.null(),
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -248,21 +198,5 @@ mod tests {
         bench.now += 3 * 60_000;
         assert_eq!(bench.run("OBJECT FREQ k"), ":5\r\n");
         assert!(bench.run("OBJECT IDLETIME k").starts_with("-ERR An LFU maxmemory policy is "));
-    }
-
-    #[test]
-    fn memory_of_a_key_covers_entry_and_table() {
-        let mut bench = Bench::new();
-        bench.run(&format!("SET k {}", "x".repeat(10_000)));
-        let usage: usize = bench.run("MEMORY USAGE k")[1..].trim().parse().unwrap();
-        assert!((10_000..12_000).contains(&usage), "{usage}");
-        assert_eq!(bench.run("MEMORY USAGE k SAMPLES 0"), bench.run("MEMORY USAGE k"));
-        assert_eq!(bench.run("MEMORY USAGE none"), "$-1\r\n");
-        assert_eq!(bench.run("MEMORY USAGE k SAMPLES -1"), "-ERR syntax error\r\n");
-        assert_eq!(bench.run("MEMORY USAGE k SAMPLES"), "-ERR syntax error\r\n");
-        assert_eq!(
-            bench.run("MEMORY USAGE k SAMPLES x"),
-            "-ERR value is not an integer or out of range\r\n"
-        );
     }
 }

@@ -37,7 +37,7 @@ pub const COMMANDS: &[Command] = &[
         .tips(&["nondeterministic_output"])
         .doc(Group::Server, "1.0.0", "O(1)", "", "Tells when the last snapshot was written."),
     session("waitaof", 4, NOSCRIPT.with(BEHIND), waitaof)
-        .categories(&["connection"])
+        .own_categories(&["connection"])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
         .doc(
             Group::Generic,
@@ -62,9 +62,6 @@ fn bgsave(_: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
 }
 
 fn bgrewriteaof(cx: &mut SessionCx, _: Args) -> Result<Control, CmdError> {
-    if !cx.env.config().appendonly {
-        return Err(CmdError::fixed("ERR BGREWRITEAOF has nothing to rewrite: appendonly is off"));
-    }
     if cx.env.persist.saving.load(Ordering::Relaxed) == SAVING_REWRITE {
         let text = "ERR Background append only file rewriting already in progress";
         return Err(CmdError::fixed(text));

@@ -20,7 +20,7 @@ const SHARDED: &[KeySpec] = &[KeySpec::range(1, -1, 1, NOT_KEY)];
 const NAMED: &[KeySpec] = &[KeySpec::range(2, -1, 1, NOT_KEY)];
 
 pub const COMMANDS: &[Command] = &[
-    session("subscribe", -2, LISTENS, subscribe).doc(
+    session("subscribe", -2, LISTENS, subscribe).channels(Channels::All).doc(
         Group::PubSub,
         "2.0.0",
         "O(N) where N is the number of channels.",
@@ -34,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
         "[channel [channel ...]]",
         "Listens no more to channels, or to any.",
     ),
-    session("psubscribe", -2, LISTENS, psubscribe).doc(
+    session("psubscribe", -2, LISTENS, psubscribe).channels(Channels::Patterns).doc(
         Group::PubSub,
         "2.0.0",
         "O(N) where N is the number of patterns, on every shard.",
@@ -48,7 +48,7 @@ pub const COMMANDS: &[Command] = &[
         "[pattern [pattern ...]]",
         "Listens no more to patterns, or to any.",
     ),
-    keyed(session("ssubscribe", -2, LISTENS, ssubscribe)).doc(
+    keyed(session("ssubscribe", -2, LISTENS, ssubscribe)).channels(Channels::All).doc(
         Group::PubSub,
         "7.0.0",
         "O(N) where N is the number of channels.",
@@ -62,20 +62,25 @@ pub const COMMANDS: &[Command] = &[
         "[shardchannel [shardchannel ...]]",
         "Listens no more to sharded channels, or to any.",
     ),
-    shard("publish", 3, SPEAKS, &[], publish).routed(&[KeySpec::one(1, NOT_KEY)]).doc(
-        Group::PubSub,
-        "2.0.0",
-        "O(N + M) where N is the number of clients that get it and M the number of patterns.",
-        "channel message",
-        "Sends a message to all who listen to a channel.",
-    ),
-    shard("spublish", 3, SPEAKS, &[KeySpec::one(1, NOT_KEY)], spublish).doc(
-        Group::PubSub,
-        "7.0.0",
-        "O(N) where N is the number of clients that get it.",
-        "shardchannel message",
-        "Sends a message to all who listen to a sharded channel.",
-    ),
+    shard("publish", 3, SPEAKS, &[], publish)
+        .routed(&[KeySpec::one(1, NOT_KEY)])
+        .channels(Channels::First)
+        .doc(
+            Group::PubSub,
+            "2.0.0",
+            "O(N + M) where N is the number of clients that get it and M the number of patterns.",
+            "channel message",
+            "Sends a message to all who listen to a channel.",
+        ),
+    shard("spublish", 3, SPEAKS, &[KeySpec::one(1, NOT_KEY)], spublish)
+        .channels(Channels::First)
+        .doc(
+            Group::PubSub,
+            "7.0.0",
+            "O(N) where N is the number of clients that get it.",
+            "shardchannel message",
+            "Sends a message to all who listen to a sharded channel.",
+        ),
     container(
         "pubsub",
         -2,

@@ -2,6 +2,7 @@
 
 use super::FAMILIES;
 use super::spec::{Begin, Command, Find, KeySpec, PLAIN, Run};
+use crate::acl::Word;
 use crate::error::{CmdError, shown};
 use crate::resp::Args;
 use smallvec::SmallVec;
@@ -40,6 +41,8 @@ struct Row {
     shape: KeyShape,
     /// First subcommand's number and how many there are.
     subcommands: (u16, u16),
+    /// The command that rules of users name for it: itself, or what it is but a word of.
+    ruled_by: CommandId,
 }
 
 /// The command table of one server, after `rename-command`.
@@ -82,14 +85,17 @@ impl Registry {
 
     fn add(&mut self, command: &'static Command) -> CommandId {
         let id = CommandId(self.rows.len() as u16);
-        self.rows.push(Row { command, shape: shape(command), subcommands: (0, 0) });
+        let row = |command, ruled_by| Row {
+            command,
+            shape: shape(command),
+            subcommands: (0, 0),
+            ruled_by,
+        };
+        self.rows.push(row(command, id));
         let first = self.rows.len() as u16;
-        for subcommand in command.subcommands {
-            self.rows.push(Row {
-                command: subcommand,
-                shape: shape(subcommand),
-                subcommands: (0, 0),
-            });
+        for (subcommand, at) in command.subcommands.iter().zip(first..) {
+            let plain = command.flags.has(PLAIN);
+            self.rows.push(row(subcommand, if plain { id } else { CommandId(at) }));
         }
         self.rows[id.0 as usize].subcommands = (first, command.subcommands.len() as u16);
         id
@@ -204,6 +210,27 @@ impl Registry {
         self.rows[id.0 as usize].command
     }
 
+    /// The command that rules of users name for it: itself, or the [`PLAIN`] one of which it is a word.
+    pub fn ruled_by(&self, id: CommandId) -> CommandId {
+        self.rows[id.0 as usize].ruled_by
+    }
+
+    /// All commands and subcommands, renamed or not, as rules of users know them.
+    pub fn words(&self) -> impl Iterator<Item = Word> + '_ {
+        let of = |(at, row): (usize, &Row)| {
+            let (first, count) = row.subcommands;
+            let listed = if row.command.flags.has(PLAIN) { 0 } else { count };
+            let number = at as u16;
+            (row.ruled_by.0 == number).then(|| Word {
+                number,
+                name: row.command.name,
+                is_subcommand: row.command.name.contains('|'),
+                subcommands: first..first + listed,
+            })
+        };
+        self.rows.iter().enumerate().filter_map(of)
+    }
+
     pub fn shape(&self, id: CommandId) -> KeyShape {
         self.rows[id.0 as usize].shape
     }
@@ -272,6 +299,20 @@ impl Command {
         }
         let mut indexes = KeyIndexes::new();
         for spec in self.routing() {
+            spec_indexes(spec, args, &mut indexes)?;
+        }
+        Ok(indexes)
+    }
+
+    /// The indexes of the keys to which a command may write. One whose specs speak of reading only
+    /// may do so all the same.
+    pub fn written_indexes(&self, args: &Args) -> Result<KeyIndexes, CmdError> {
+        let writes = |spec: &&KeySpec| !spec.flags.contains(&"RO");
+        if self.find_keys.is_some() || !self.keys.iter().any(|spec| writes(&spec)) {
+            return self.key_indexes(args);
+        }
+        let mut indexes = KeyIndexes::new();
+        for spec in self.keys.iter().filter(writes) {
             spec_indexes(spec, args, &mut indexes)?;
         }
         Ok(indexes)

@@ -7,6 +7,7 @@ use super::control::{Control, SessionCx};
 use super::introspect::help;
 use super::spec::*;
 use crate::clock;
+use crate::config;
 use crate::data::glob;
 use crate::data::number::parse_i64;
 use crate::error::CmdError;
@@ -88,7 +89,13 @@ const CONFIG: &[Command] = &[
             "parameter value [parameter value ...]",
             "Changes options, all of them or none.",
         )
-        .tips(ON_EVERY_NODE),
+        .tips(ON_EVERY_NODE)
+        .secrets(|args, indexes| {
+            let names = (2..args.len().saturating_sub(1)).step_by(2);
+            let is_secret =
+                |&at: &usize| config::find(args.at(at)).is_some_and(|row| row.sensitive);
+            indexes.extend(names.filter(is_secret).map(|at| at as u32 + 1));
+        }),
 ];
 
 const MODULE: &[Command] = &[
@@ -122,7 +129,7 @@ fn config_set(cx: &mut SessionCx, args: Args) -> Result<Control, CmdError> {
     }
     let pair = |at: usize| (args.at(at).to_vec(), args.at(at + 1).to_vec());
     let pairs: Vec<_> = (2..args.len()).step_by(2).map(pair).collect();
-    cx.env.reconfigure(&pairs)?;
+    cx.env.reconfigure(&pairs, cx.session.peer.is_local())?;
     Ok(Control::Reconfigured)
 }
 
@@ -231,6 +238,20 @@ mod tests {
     use super::*;
     use crate::command::testing::SessionBench;
     use crate::config::Action;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let set = CONFIG.iter().find(|command| command.name.ends_with("set")).unwrap();
+        let words = ["config", "set", "requirepass", "secret", "port", "1"].map(str::as_bytes);
+        let (bytes, mut spans) = (words.concat(), Vec::new());
+        let mut at = 0;
+        for word in words {
+            spans.push(crate::resp::Span::new(at, at + word.len()));
+            at += word.len();
+        }
+        let shown = set.shown_args(&Args::new(&bytes, &spans)).concat();
+        assert_eq!(shown, b"configsetrequirepass(redacted)port1");
+    }
 
     #[test]
     fn options_are_read_and_changed() {

@@ -112,12 +112,12 @@ fn stored_at(args: &Args, indexes: &mut KeyIndexes) {
 }
 
 fn sort(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let options = Options::parse(&args, true)?;
+    let options = Options::parse_for(&args, true, cx.reads_all_keys)?;
     sort_by(cx, args, options)
 }
 
 fn sort_ro(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let options = Options::parse(&args, false)?;
+    let options = Options::parse_for(&args, false, cx.reads_all_keys)?;
     sort_by(cx, args, options)
 }
 

@@ -7,6 +7,9 @@ use crate::resp::{Args, Encoder};
 use crate::shard::{Cx, Keys};
 use std::ops::{BitOr, Range};
 
+/// What stands in the place of a password.
+const REDACTED: &[u8] = b"(redacted)";
+
 /// A set of command flags, with Redis' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags(pub u32);
@@ -16,6 +19,10 @@ impl Flags {
 
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    pub const fn has_any(self, others: Flags) -> bool {
+        self.0 & others.0 != 0
     }
 
     pub const fn with(self, other: Flags) -> Flags {
@@ -91,9 +98,11 @@ pub const PLAIN: Flags = Flags(1 << 21);
 pub const SERVED_WHOLE: Flags = Flags(1 << 22);
 /// May be called by a client that listens to channels and speaks RESP2.
 pub const SUBSCRIBED: Flags = Flags(1 << 23);
-/// Looks at what belongs to shards and is no key, so it cannot be part of a block where there are several.
+/// Looks at what belongs to shards and is no key, so a block or script with it has everything at hand where there
+/// are several.
 pub const APART: Flags = Flags(1 << 24);
-
+/// As brief as a fast command, since large values are freed in slices, though clients are told that it is slow.
+pub const BRIEF: Flags = Flags(1 << 27);
 /// Runs when all earlier requests of the connection are answered.
 pub const BEHIND: Flags = Flags(1 << 26);
 /// Leaves what CLIENT CACHING has said standing for the next command.
@@ -247,6 +256,16 @@ pub type UndoFn = fn(&Args, &[u8]) -> Option<Vec<Vec<u8>>>;
 /// Where the keys of a request are, for commands whose key specs may be mistaken.
 pub type FindKeysFn = fn(&Args) -> Range<usize>;
 
+/// Which arguments are channels that a user must be allowed to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    /// The first one alone.
+    First,
+    All,
+    /// All, and they are patterns.
+    Patterns,
+}
+
 /// How a request names the script that it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScriptCall {
@@ -331,6 +350,7 @@ pub struct Command {
     pub unnamed_keys: Option<UnnamedKeys>,
     /// In place of the key specs, which only tell others.
     pub find_keys: Option<FindKeysFn>,
+    pub channels: Option<Channels>,
     pub run: Run,
     pub spread: Spread,
     pub in_multi: InMulti,
@@ -371,6 +391,7 @@ pub const fn shard(
         key_flags: None,
         unnamed_keys: None,
         find_keys: None,
+        channels: None,
         run: Run::Shard(run),
         spread: Spread::OneShard,
         in_multi: InMulti::Waits,
@@ -460,6 +481,12 @@ impl Command {
         self
     }
 
+    /// Which arguments are channels that it publishes to or listens to.
+    pub const fn channels(mut self, channels: Channels) -> Command {
+        self.channels = Some(channels);
+        self
+    }
+
     /// Which group it is in, since which Redis version it exists, and what it does.
     pub const fn doc(
         mut self,
@@ -496,6 +523,19 @@ impl Command {
     pub const fn deprecated(mut self, since: &'static str, instead: &'static str) -> Command {
         self.deprecated = Some((since, instead));
         self
+    }
+
+    /// The arguments as others may see them: without passwords.
+    pub fn shown_args<'a>(&self, args: &Args<'a>) -> Vec<&'a [u8]> {
+        let mut shown: Vec<&[u8]> = args.iter().collect();
+        if let Some(find) = self.secrets {
+            let mut secrets = KeyIndexes::new();
+            find(args, &mut secrets);
+            for at in secrets {
+                shown[at as usize] = REDACTED;
+            }
+        }
+        shown
     }
 
     /// Whether a request needs the keys of all shards at hand.

@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command] = &[
         "key",
         "Answers the string at a key.",
     ),
-    shard("set", -3, WRITE_OOM, &[KeySpec::one(1, RW_ACCESS_UPDATE_VARIABLE)], set)
+    shard("set", -3, WRITE_OOM.with(BRIEF), &[KeySpec::one(1, RW_ACCESS_UPDATE_VARIABLE)], set)
         .doc(
             Group::String,
             "1.0.0",
@@ -96,7 +96,7 @@ pub const COMMANDS: &[Command] = &[
             "Puts a string at a key that does not exist.",
         )
         .deprecated("2.6.12", "`SET` with the `NX` argument"),
-    shard("setex", 4, WRITE_OOM, &[KeySpec::one(1, OW_UPDATE)], setex)
+    shard("setex", 4, WRITE_OOM.with(BRIEF), &[KeySpec::one(1, OW_UPDATE)], setex)
         .doc(
             Group::String,
             "2.0.0",
@@ -105,7 +105,7 @@ pub const COMMANDS: &[Command] = &[
             "Puts a string at a key with a time to live in seconds.",
         )
         .deprecated("2.6.12", "`SET` with the `EX` argument"),
-    shard("psetex", 4, WRITE_OOM, &[KeySpec::one(1, OW_UPDATE)], psetex)
+    shard("psetex", 4, WRITE_OOM.with(BRIEF), &[KeySpec::one(1, OW_UPDATE)], psetex)
         .doc(
             Group::String,
             "2.6.0",

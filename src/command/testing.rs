@@ -3,8 +3,8 @@
 mod snapshots;
 
 use super::{Caller, Control, Env, Registry, Run, SessionCx, execute, execute_session};
-use crate::config::{self, Config, EventClasses, Invocation};
-use crate::metrics::ShardStats;
+use crate::config::{self, Config, EventClasses, Invocation, Secret};
+use crate::metrics::{MemorySum, ShardStats};
 use crate::resp::{Args, Encoder, Protocol, Span};
 use crate::session::{Peer, Session};
 use crate::shard::{Access, Encodings, Settings, Shard, SlotTable, Wait};
@@ -30,6 +30,7 @@ impl Bench {
             lazy_flush: false,
             events: EventClasses::default(),
             encodings: Encodings::default(),
+            timing: crate::shard::TimingRules::QUIET,
         };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, 1, settings, stats);
@@ -103,19 +104,27 @@ impl SessionBench {
             local: "127.0.0.1:6379".parse().unwrap(),
         };
         let env = Env {
+            runtime: "none",
             scripts: Default::default(),
             slow_scripts: Default::default(),
             persist: Default::default(),
+            memory: Arc::new(MemorySum::new(2)),
+            born: crate::clock::monotonic(),
+            logs: Default::default(),
+            latency: Default::default(),
+            asleep_until_us: Default::default(),
             all_in_scripts: Default::default(),
             config: Mutex::new(Config::default()),
             stats: (0..2).map(stats).collect(),
             registry,
+            acl: Default::default(),
             run_id: "0123456789abcdef0123456789abcdef01234567".to_string(),
+            repl_changes: std::sync::atomic::AtomicU64::new(0),
             started_at: now - 90_000_000,
             act: Box::new(|_, _| Ok(())),
             faults: Default::default(),
         };
-        let session = Session::new(3, peer, true, now - 5000);
+        let session = Session::new(3, peer, &env.acl.users(), now - 5000);
         let slots = SlotTable::contiguous(2);
         SessionBench {
             env,
@@ -133,7 +142,11 @@ impl SessionBench {
         self.options.extend([format!("--{option}"), value.to_string()]);
         let words = self.options.iter().map(|word| word.into());
         match config::parse(words) {
-            Ok(Invocation::Run { config, .. }) => *self.env.config() = *config,
+            Ok(Invocation::Run { config, .. }) => {
+                let password = config.requirepass.as_ref().map(Secret::as_bytes);
+                self.env.acl.set_default_password(password);
+                *self.env.config() = *config;
+            }
             other => panic!("{option} {value}: {other:?}"),
         }
     }
@@ -161,6 +174,7 @@ impl SessionBench {
                 now: self.now,
                 frozen: None,
                 name: command.name,
+                refused_as: None,
             };
             execute_session(&mut cx, (id, handler), args)
         });

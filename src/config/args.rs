@@ -342,8 +342,8 @@ mod tests {
         );
         assert!(run(&["--"]).is_err());
         assert!(run(&["--port \"7"]).is_err());
-        let (_, warnings) = run(&["--slowlog-max-len", "10"]).unwrap();
-        assert!(warnings[0].to_string().starts_with("the command line: 'slowlog-max-len'"));
+        let (_, warnings) = run(&["--syslog-ident", "10"]).unwrap();
+        assert!(warnings[0].to_string().starts_with("the command line: 'syslog-ident'"));
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn check_config_ends_without_a_server() {
-        let invocation = run_with(&["--check-config", "--slowlog-max-len", "1"], b"").unwrap();
+        let invocation = run_with(&["--check-config", "--syslog-ident", "1"], b"").unwrap();
         assert!(matches!(invocation, Invocation::Check { warnings } if warnings.len() == 1));
         assert!(run_with(&["--check-config", "--port", "x"], b"").is_err());
     }

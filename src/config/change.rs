@@ -40,7 +40,7 @@ impl Change {
         &self.values
     }
 
-    /// The options whose values differ from before.
+    /// The options whose values differ from before, or what their values name may do so.
     pub fn changed(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.changed.iter().map(|row| row.name)
     }
@@ -56,6 +56,8 @@ impl Change {
                 actions.push((action, row.name));
             }
         }
+        // New connections get what it has read from then on: nothing that can fail may follow.
+        actions.sort_by_key(|(action, _)| *action == Action::Tls);
         actions
     }
 
@@ -97,8 +99,13 @@ impl Config {
             .collect()
     }
 
-    /// Checks a CONFIG SET as a whole, without doing it.
-    pub fn prepare(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Change, CmdErrorText> {
+    /// Checks a CONFIG SET as a whole, without doing it. Whether the client is of this machine decides
+    /// with `enable-protected-configs` about options that name files.
+    pub fn prepare(
+        &self,
+        pairs: &[(Vec<u8>, Vec<u8>)],
+        is_local: bool,
+    ) -> Result<Change, CmdErrorText> {
         let mut chosen: Vec<&'static Row> = Vec::with_capacity(pairs.len());
         for (name, _) in pairs {
             let row = find(name).filter(|row| row.mutability != Mutability::FileOnly);
@@ -108,8 +115,14 @@ impl Config {
             };
             match row.mutability {
                 Mutability::Immutable => return Err(failed(name, "can't set immutable config")),
-                Mutability::Protected => return Err(failed(name, "can't set protected config")),
-                Mutability::Mutable | Mutability::FileOnly => {}
+                Mutability::Protected if !self.enable_protected_configs.allows(is_local) => {
+                    return Err(failed(name, "can't set protected config"));
+                }
+                Mutability::Protected if self.appendonly => {
+                    let reason = "it can't be changed while the append-only files are there";
+                    return Err(failed(name, reason));
+                }
+                Mutability::Protected | Mutability::Mutable | Mutability::FileOnly => {}
             }
             if chosen.iter().any(|other| other.name == row.name) {
                 return Err(failed(name, "duplicate parameter"));
@@ -121,7 +134,7 @@ impl Config {
             set_one(row, &mut values, value)
                 .map_err(|reason| failed(row.name.as_bytes(), &reason))?;
         }
-        chosen.retain(|row| row.show(&values) != row.show(&self.values));
+        chosen.retain(|row| row.volatile || row.show(&values) != row.show(&self.values));
         Ok(Change { values, changed: chosen })
     }
 
@@ -133,7 +146,7 @@ impl Config {
     /// [`Config::prepare`] and [`Config::commit`] in one, for where no action can fail. Returns
     /// the options whose values changed.
     pub fn set(&mut self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<&'static str>, CmdErrorText> {
-        let change = self.prepare(pairs)?;
+        let change = self.prepare(pairs, true)?;
         let changed = change.changed().collect();
         self.commit(change);
         Ok(changed)
@@ -213,7 +226,7 @@ mod tests {
             assert_eq!(get(&config, &[name]), [(name.to_owned(), value.to_owned())]);
         }
         assert!(get(&config, &["rename-command"]).is_empty());
-        assert!(get(&config, &["slowlog-max-len", "nonsense"]).is_empty());
+        assert!(get(&config, &["syslog-ident", "nonsense"]).is_empty());
     }
 
     #[test]
@@ -221,7 +234,9 @@ mod tests {
         let config = Config::default();
         let found = get(&config, &["MAXMEMORY*", "maxmemory", "Port", "port"]);
         let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["Port", "maxmemory", "maxmemory-policy", "maxmemory-samples"]);
+        let memory = ["maxmemory", "maxmemory-policy", "maxmemory-samples"];
+        assert_eq!((names[0], &names[1..4]), ("Port", &memory[..]));
+        assert_eq!(names[4..], ["maxmemory-eviction-tenacity", "maxmemory-clients"]);
         let shown = rows().filter(|row| row.mutability != Mutability::FileOnly);
         let shown = shown.flat_map(Row::names).count();
         assert_eq!(get(&config, &["*"]).len(), shown);
@@ -249,7 +264,7 @@ mod tests {
             ["timeout", "30", "port", "x"],
             ["timeout", "30", "databases", "3"],
             ["timeout", "30", "nonsense", "3"],
-            ["timeout", "30", "maxmemory", "1gb"],
+            ["timeout", "30", "maxmemory", "-1"],
         ] {
             set(&mut config, &words).unwrap_err();
             assert_eq!(config, before);
@@ -293,10 +308,25 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_served_are_refused_with_a_reason() {
+    fn options_that_name_files_are_protected() {
         let mut config = Config::default();
-        let error = set(&mut config, &["maxmemory", "1gb"]).unwrap_err();
-        assert!(error.contains("yet"), "{error}");
+        let dir = std::env::temp_dir().canonicalize().unwrap();
+        let change = pairs(&["dir", dir.to_str().unwrap()]);
+        for (allowed, from_here, from_elsewhere) in
+            [("no", false, false), ("local", true, false), ("yes", true, true)]
+        {
+            let row = find(b"enable-protected-configs").unwrap();
+            row.set(&mut config.values, &[allowed.into()], Turn::First).unwrap();
+            assert_eq!(config.prepare(&change, true).is_ok(), from_here, "{allowed}");
+            assert_eq!(config.prepare(&change, false).is_ok(), from_elsewhere, "{allowed}");
+        }
+    }
+
+    #[test]
+    fn what_is_so_already_is_no_change() {
+        let mut config = Config::default();
+        assert_eq!(set(&mut config, &["maxmemory", "1gb"]), Ok(vec!["maxmemory"]));
+        set(&mut config, &["maxmemory", "0"]).unwrap();
         for words in [["maxmemory", "0"], ["sanitize-dump-payload", "yes"]] {
             assert_eq!(set(&mut config, &words), Ok(vec![]));
         }
@@ -306,16 +336,10 @@ mod tests {
     fn actions_are_listed_once() {
         let config = Config::default();
         let change = config
-            .prepare(&pairs(&[
-                "port",
-                "7000",
-                "bind",
-                "127.0.0.1",
-                "maxclients",
-                "5",
-                "timeout",
-                "1",
-            ]))
+            .prepare(
+                &pairs(&["port", "7000", "bind", "127.0.0.1", "maxclients", "5", "timeout", "1"]),
+                true,
+            )
             .unwrap();
         assert_eq!(
             change.actions(),
@@ -323,7 +347,7 @@ mod tests {
         );
         assert_eq!(change.values().bind, ["127.0.0.1"]);
         assert_eq!(config.port, 6379);
-        let same = config.prepare(&pairs(&["port", "6379"])).unwrap();
+        let same = config.prepare(&pairs(&["port", "6379"]), true).unwrap();
         assert!(same.actions().is_empty());
     }
 }

@@ -41,12 +41,13 @@ pub use events::{EventClass, EventClasses};
 pub use file::{Place, Warning, split_args};
 pub use options::{find, rows};
 pub use render::default_conf;
+pub use rewrite::replace as replace_file;
 pub use row::{Action, Group, Kind, Mutability, Row};
-pub use tools::{Names, Tool};
+pub use tools::{Names, PingTls, Tool};
 pub use values::{
-    BindAddress, BindHost, ClusterMode, EvictionPolicy, FsyncPolicy, LogFormat, LogLevel,
-    OutputLimit, OutputLimits, ProtectedAction, Rename, SaveRule, Secret, SnapshotFiles,
-    Supervised, Values,
+    BindAddress, BindHost, ClientCertificates, ClientMemory, ClusterMode, EvictionPolicy,
+    FsyncPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, ProtectedAction, PubsubDefault,
+    Rename, RuntimeChoice, SaveRule, Secret, SnapshotFiles, Supervised, Values,
 };
 
 /// The configuration of a server: its values and the file that they came from.

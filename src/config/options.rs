@@ -7,16 +7,25 @@
 
 mod memory;
 mod network;
+mod observe;
 mod persistence;
 mod process;
 mod special;
+mod tls;
 mod types;
 
 use super::row::Row;
 
 /// The rows by family, in the order of the help and of CONFIG GET.
-pub const FAMILIES: &[&[Row]] =
-    &[network::ROWS, process::ROWS, memory::ROWS, types::ROWS, persistence::ROWS];
+pub const FAMILIES: &[&[Row]] = &[
+    network::ROWS,
+    tls::ROWS,
+    process::ROWS,
+    observe::ROWS,
+    memory::ROWS,
+    types::ROWS,
+    persistence::ROWS,
+];
 
 /// All rows.
 pub fn rows() -> impl Iterator<Item = &'static Row> {

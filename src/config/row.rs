@@ -34,6 +34,8 @@ pub struct Row {
     pub hidden: bool,
     /// Never to be logged, nor shown by SLOWLOG or MONITOR.
     pub sensitive: bool,
+    /// CONFIG SET acts also when the value is the same: a file of that name may have changed.
+    pub volatile: bool,
     pub refusal: Option<Refusal>,
     /// What has to happen outside of the configuration when the value changes.
     pub action: Option<Action>,
@@ -138,17 +140,23 @@ pub enum Action {
     Descriptors,
     /// Filter the log by the new level.
     LogLevel,
+    /// Read certificates and keys, for the connections to come.
+    Tls,
     /// Begin to append writes to files, or stop.
     AppendOnly,
+    /// Say that it does nothing.
+    TellNoEffect,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Network,
+    Tls,
     Clients,
     Shards,
     Security,
     Process,
+    Observability,
     Memory,
     Expiry,
     Types,
@@ -158,10 +166,12 @@ pub enum Group {
 impl Group {
     pub const ALL: &'static [Self] = &[
         Self::Network,
+        Self::Tls,
         Self::Clients,
         Self::Shards,
         Self::Security,
         Self::Process,
+        Self::Observability,
         Self::Memory,
         Self::Expiry,
         Self::Types,
@@ -172,10 +182,12 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Network => "Network",
+            Self::Tls => "TLS",
             Self::Clients => "Clients and their limits",
             Self::Shards => "Shards",
             Self::Security => "Security",
             Self::Process => "Process and logging",
+            Self::Observability => "Logs of commands, latencies, metrics",
             Self::Memory => "Memory",
             Self::Expiry => "Expiry and background work",
             Self::Types => "Encodings of the data types",
@@ -206,6 +218,7 @@ impl Row {
             example: None,
             hidden: false,
             sensitive: false,
+            volatile: false,
             refusal: None,
             action: None,
         }
@@ -250,6 +263,12 @@ impl Row {
     #[must_use]
     pub const fn sensitive(mut self) -> Self {
         self.sensitive = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn volatile(mut self) -> Self {
+        self.volatile = true;
         self
     }
 

@@ -1,8 +1,10 @@
-//! The subcommands: what the program does with files while no server has them.
+//! The subcommands: what the program does with files while no server has them, and asking a server
+//! whether it serves.
 //!
 //! ```text
 //! corelane check DIR [--repair]
 //! corelane export FILE.rdb --dir DIR [--force]
+//! corelane ping [--host HOST] [--port PORT] [--alive] [--tls [--cacert FILE] [--cert FILE --key FILE]]
 //! ```
 
 use super::{Invocation, Place};
@@ -13,13 +15,24 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// What is to be done with files.
+/// What is to be done instead of serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tool {
     /// Look through a data directory, and cut off what is damaged if that is wanted.
     Check { path: PathBuf, repair: bool, names: Names },
     /// Write what is in a data directory into one RDB file.
     Export { file: PathBuf, from: PathBuf, force: bool, names: Names },
+    /// Ask a server whether it serves, or at least lives.
+    Ping { host: String, port: u16, alive: bool, tls: Option<PingTls> },
+}
+
+/// How a server is asked over TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PingTls {
+    /// From which the server's certificate must come; without it that is not looked at.
+    pub authorities: Option<PathBuf>,
+    /// Certificate and key to be shown to the server.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// What data are called in a directory.
@@ -41,6 +54,7 @@ pub(super) fn parse(args: &[Vec<u8>]) -> Option<Result<Invocation, Fatal>> {
     Some(match matches {
         Ok(matches) => match matches.subcommand() {
             Some(("check", matches)) => Ok(Invocation::Tool(check(matches))),
+            Some(("ping", matches)) => Ok(Invocation::Tool(ping(matches))),
             Some((_, matches)) => Ok(Invocation::Tool(export(matches))),
             None => Ok(Invocation::Print(super::command().render_help().to_string())),
         },
@@ -52,7 +66,7 @@ pub(super) fn parse(args: &[Vec<u8>]) -> Option<Result<Invocation, Fatal>> {
 }
 
 /// The subcommands as clap knows them.
-pub(super) fn commands() -> [Command; 2] {
+pub(super) fn commands() -> [Command; 3] {
     let names = || {
         let name = |name: &'static str, default: &'static str, help: &'static str| {
             Arg::new(name).long(name).value_name("NAME").default_value(default).help(help)
@@ -88,7 +102,48 @@ pub(super) fn commands() -> [Command; 2] {
         .arg(path("dir").long("dir").value_name("DIR").required(true).help("The data directory"))
         .arg(flag("force").help("Replace FILE if it is there"))
         .args(names());
-    [check, export]
+    let option = |name: &'static str, value: &'static str, default: &'static str| {
+        Arg::new(name).long(name).value_name(value).default_value(default)
+    };
+    let ping = Command::new("ping")
+        .about("Ask a server whether it serves, for the probes of containers")
+        .after_help(
+            "It ends with 0 if the server answers a PING, also when that is refused for want of a password, and \
+             with 1 if it does not answer within two seconds or is still loading. The environment's REDISCLI_AUTH \
+             is the password to log in with: without it a server that wants one does not tell that it is loading.",
+        )
+        .arg(option("host", "HOST", "127.0.0.1").help("The server's host"))
+        .arg(
+            option("port", "PORT", "6379").help("The server's port").value_parser(value_parser!(u16)),
+        )
+        .arg(flag("alive").help("Any answer will do, also that it is still loading"))
+        .arg(flag("tls").help("Ask over TLS; of the server's certificate nothing is looked at unless there is --cacert"))
+        .args([
+            path("cacert")
+                .long("cacert")
+                .value_name("FILE")
+                .requires("tls")
+                .help("Authorities of which one must have made the server's certificate; its name may be any"),
+            path("cert")
+                .long("cert")
+                .value_name("FILE")
+                .requires_all(["tls", "key"])
+                .help("Certificate to show to the server, which asks for one unless tls-auth-clients is no"),
+            path("key").long("key").value_name("FILE").requires("cert").help("The key to it"),
+        ]);
+    [check, export, ping]
+}
+
+fn ping(matches: &ArgMatches) -> Tool {
+    Tool::Ping {
+        host: matches.get_one::<String>("host").cloned().unwrap_or_default(),
+        port: matches.get_one::<u16>("port").copied().unwrap_or_default(),
+        alive: matches.get_flag("alive"),
+        tls: matches.get_flag("tls").then(|| {
+            let file = |id| matches.get_one::<PathBuf>(id).cloned();
+            PingTls { authorities: file("cacert"), own: file("cert").zip(file("key")) }
+        }),
+    }
 }
 
 fn names(matches: &ArgMatches) -> Names {
@@ -162,13 +217,31 @@ mod tests {
             force: true,
             names: names("aof", "y"),
         };
+        let ping = |port, alive| Tool::Ping { host: "127.0.0.1".into(), port, alive, tls: None };
+        assert_eq!(tool("ping"), ping(6379, false));
+        assert_eq!(tool("ping --alive --port 7000"), ping(7000, true));
+        let over_tls = |line| match tool(line) {
+            Tool::Ping { tls, .. } => tls,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(over_tls("ping --tls"), Some(PingTls::default()));
+        let (authorities, own) = (Some("ca".into()), Some(("c".into(), "k".into())));
+        let line = "ping --tls --cacert ca --cert c --key k";
+        assert_eq!(over_tls(line), Some(PingTls { authorities, own }));
         let line = "export x.rdb --dir /d --force --appenddirname aof --dbfilename y";
         assert_eq!(tool(line), export);
     }
 
     #[test]
     fn what_is_wrong_is_said_with_the_usage() {
-        for line in ["check", "check a b", "check a --fix", "export x.rdb", "export --dir /d"] {
+        for line in [
+            "check",
+            "check a b",
+            "check a --fix",
+            "export x.rdb",
+            "export --dir /d",
+            "ping --cert c",
+        ] {
             let error = run(line).unwrap_err();
             let start = format!("configuration error at the command line: `{line}`: ");
             assert!(error.starts_with(&start) && error.contains("\n  usage: corelane "), "{error}");

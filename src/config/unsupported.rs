@@ -5,8 +5,6 @@
 
 /// Sorted, so that it can be searched; a test keeps it so.
 pub const NAMES: &[&str] = &[
-    "acl-pubsub-default",
-    "acllog-max-len",
     "active-defrag-cycle-max",
     "active-defrag-cycle-min",
     "active-defrag-ignore-bytes",
@@ -18,11 +16,7 @@ pub const NAMES: &[&str] = &[
     "aof-disable-auto-gc",
     "aof-load-corrupt-tail-max-size",
     "aof-rewrite-cpulist",
-    "aof-rewrite-incremental-fsync",
-    "aof-timestamp-enabled",
-    "aof-use-rdb-preamble",
     "aof_rewrite_cpulist",
-    "appendfilename",
     "availability-zone",
     "bgsave-cpulist",
     "bgsave_cpulist",
@@ -55,12 +49,6 @@ pub const NAMES: &[&str] = &[
     "cluster-slave-no-failover",
     "cluster-slave-validity-factor",
     "cluster-slot-stats-enabled",
-    "commandlog-execution-slower-than",
-    "commandlog-large-reply-max-len",
-    "commandlog-large-request-max-len",
-    "commandlog-reply-larger-than",
-    "commandlog-request-larger-than",
-    "commandlog-slow-execution-max-len",
     "crash-log-enabled",
     "crash-memcheck-enabled",
     "debug-context",
@@ -68,7 +56,6 @@ pub const NAMES: &[&str] = &[
     "dual-channel-replication-enabled",
     "enable-debug-assert",
     "enable-module-command",
-    "enable-protected-configs",
     "events-per-io-thread",
     "extended-redis-compatibility",
     "hide-user-data-from-log",
@@ -78,9 +65,6 @@ pub const NAMES: &[&str] = &[
     "io-threads-do-reads",
     "jemalloc-bg-thread",
     "key-load-delay",
-    "latency-monitor-threshold",
-    "latency-tracking",
-    "latency-tracking-info-percentiles",
     "list-max-ziplist-entries",
     "list-max-ziplist-value",
     "loading-process-events-interval-bytes",
@@ -88,17 +72,12 @@ pub const NAMES: &[&str] = &[
     "locale-collate",
     "log-timestamp-format",
     "lua-replicate-commands",
-    "masterauth",
-    "masteruser",
     "max-new-connections-per-cycle",
     "max-new-tls-connections-per-cycle",
-    "maxmemory-clients",
-    "maxmemory-eviction-tenacity",
     "min-replicas-max-lag",
     "min-replicas-to-write",
     "min-slaves-max-lag",
     "min-slaves-to-write",
-    "no-appendfsync-on-rewrite",
     "oom-score-adj",
     "oom-score-adj-values",
     "prefetch-batch-max-size",
@@ -106,10 +85,6 @@ pub const NAMES: &[&str] = &[
     "primaryuser",
     "proc-title-template",
     "propagation-error-behavior",
-    "rdb-del-sync-files",
-    "rdb-key-save-delay",
-    "rdb-save-incremental-fsync",
-    "rdbcompression",
     "rdma-bind",
     "rdma-completion-vector",
     "rdma-port",
@@ -149,53 +124,25 @@ pub const NAMES: &[&str] = &[
     "slave-read-only",
     "slave-serve-stale-data",
     "slaveof",
-    "slowlog-log-slower-than",
-    "slowlog-max-len",
     "socket-mark-id",
-    "stop-writes-on-bgsave-error",
     "syslog-enabled",
     "syslog-facility",
     "syslog-ident",
-    "tls-auth-clients",
-    "tls-ca-cert-dir",
-    "tls-ca-cert-file",
-    "tls-cert-file",
-    "tls-ciphers",
-    "tls-ciphersuites",
     "tls-client-cert-file",
     "tls-client-key-file",
     "tls-client-key-file-pass",
     "tls-cluster",
-    "tls-dh-params-file",
-    "tls-key-file",
-    "tls-key-file-pass",
-    "tls-port",
-    "tls-prefer-server-ciphers",
-    "tls-protocols",
     "tls-replication",
-    "tls-session-cache-size",
-    "tls-session-cache-timeout",
-    "tls-session-caching",
     "unixsocketgroup",
     "use-exit-on-panic",
     "watchdog-period",
 ];
-
-/// Directives that grant or restrict access. Skipping one would leave the server more open than
-/// its file says, so they stop the start.
-const ACCESS: &[&str] = &["aclfile", "user"];
 
 /// Whether `name`, in any case, is an option that Redis or Valkey has and this server doesn't.
 #[must_use]
 pub fn is_known(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     NAMES.binary_search_by(|own| own.as_bytes().cmp(&name)).is_ok()
-}
-
-/// Whether `name`, in any case, decides about access and therefore can't be skipped.
-#[must_use]
-pub fn guards_access(name: &[u8]) -> bool {
-    ACCESS.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -205,9 +152,8 @@ mod tests {
     #[test]
     fn the_list_is_sorted_and_searchable() {
         assert!(NAMES.is_sorted());
-        assert!(is_known(b"slowlog-max-len"));
+        assert!(is_known(b"syslog-enabled"));
         assert!(is_known(b"Slave-Priority"));
-        assert!(!is_known(b"slowlog-max-le"));
-        assert!(guards_access(b"USER") && !is_known(b"user"));
+        assert!(!is_known(b"syslog-enable"));
     }
 }

@@ -52,8 +52,27 @@ choices!(
     ClusterMode { No = "no", Emulated = "emulated" }
 );
 choices!(
+    /// What shards sleep in and get their connections' bytes by.
+    RuntimeChoice { Auto = "auto", IoUring = "io_uring", Epoll = "epoll" }
+);
+choices!(
     /// Who may use a command that can harm the server.
     ProtectedAction { No = "no", Yes = "yes", Local = "local" }
+);
+impl ProtectedAction {
+    /// Whether a client may, which is or is not of this machine.
+    #[must_use]
+    pub fn allows(self, is_local: bool) -> bool {
+        match self {
+            Self::Yes => true,
+            Self::Local => is_local,
+            Self::No => false,
+        }
+    }
+}
+choices!(
+    /// What a new user may listen to.
+    PubsubDefault { AllChannels = "allchannels", ResetChannels = "resetchannels" }
 );
 choices!(
     /// Which payloads of RESTORE are checked before they are taken.
@@ -66,6 +85,10 @@ choices!(
 choices!(
     /// When what was appended is synced.
     FsyncPolicy { Always = "always", EverySecond = "everysec", No = "no" }
+);
+choices!(
+    /// Whether clients of the TLS port must have certificates.
+    ClientCertificates { No = "no", Yes = "yes", Optional = "optional" }
 );
 choices!(
     /// The service manager that watches the process.
@@ -99,6 +122,26 @@ pub struct Values {
     /// Seconds; 0 is off.
     pub tcp_keepalive: u32,
 
+    // TLS
+    /// 0 is none.
+    pub tls_port: u16,
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    pub tls_key_file_pass: Option<Secret>,
+    pub tls_ca_cert_file: Option<PathBuf>,
+    pub tls_ca_cert_dir: Option<PathBuf>,
+    pub tls_auth_clients: ClientCertificates,
+    pub tls_protocols: Option<String>,
+    pub tls_ciphers: Option<String>,
+    pub tls_ciphersuites: Option<String>,
+    pub tls_prefer_server_ciphers: bool,
+    pub tls_session_caching: bool,
+    /// 0 is no limit.
+    pub tls_session_cache_size: u32,
+    /// Seconds.
+    pub tls_session_cache_timeout: u32,
+    pub tls_dh_params_file: Option<PathBuf>,
+
     // Clients
     pub maxclients: u32,
     /// Seconds without a command before a client is closed; 0 is never.
@@ -110,14 +153,23 @@ pub struct Values {
     // Shards
     /// 0 is one for each core that the process may use.
     pub shards: u32,
+    pub runtime: RuntimeChoice,
     pub databases: u32,
     pub cluster_mode: ClusterMode,
     pub cluster_announce_ip: Option<String>,
 
     // Security
     pub requirepass: Option<Secret>,
+    /// The words of each `user` directive, the user's name first.
+    pub user: Vec<Vec<Vec<u8>>>,
+    pub aclfile: Option<PathBuf>,
+    pub acllog_max_len: u64,
+    pub acl_pubsub_default: PubsubDefault,
+    pub masteruser: Option<String>,
+    pub masterauth: Option<Secret>,
     pub rename_command: Vec<Rename>,
     pub enable_debug_command: ProtectedAction,
+    pub enable_protected_configs: ProtectedAction,
     pub sanitize_dump_payload: SanitizePayload,
 
     // Process and logging
@@ -133,11 +185,34 @@ pub struct Values {
     pub always_show_logo: bool,
     pub set_proc_title: bool,
 
+    // Observability
+    /// 0 is none.
+    pub admin_port: u16,
+    pub admin_bind: Option<String>,
+    pub admin_password: Option<Secret>,
+    pub admin_hosts: Option<String>,
+    /// Microseconds; negative is off, as for the sizes in bytes below.
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: u64,
+    pub commandlog_request_larger_than: i64,
+    pub commandlog_large_request_max_len: u64,
+    pub commandlog_reply_larger_than: i64,
+    pub commandlog_large_reply_max_len: u64,
+    /// Milliseconds; 0 is off.
+    pub latency_monitor_threshold: u64,
+    pub latency_tracking: bool,
+    /// One command of so many; 0 is off.
+    pub hot_keys_sampling: u32,
+    pub latency_tracking_info_percentiles: Percentiles,
+
     // Memory and expiry
     /// 0 is no limit.
     pub maxmemory: u64,
     pub maxmemory_policy: EvictionPolicy,
     pub maxmemory_samples: u32,
+    /// 0 to 100.
+    pub maxmemory_eviction_tenacity: u32,
+    pub maxmemory_clients: ClientMemory,
     pub lfu_log_factor: u32,
     pub lfu_decay_time: u32,
     pub lazyfree_lazy_eviction: bool,
@@ -181,6 +256,17 @@ pub struct Values {
     /// 1 to 100.
     pub snapshot_max_cpu: u32,
     pub rdbchecksum: bool,
+    pub rdbcompression: bool,
+    pub rdb_save_incremental_fsync: bool,
+    pub stop_writes_on_bgsave_error: bool,
+    pub aof_rewrite_incremental_fsync: bool,
+    pub no_appendfsync_on_rewrite: bool,
+    pub aof_timestamp_enabled: bool,
+    pub aof_use_rdb_preamble: bool,
+    pub rdb_del_sync_files: bool,
+    /// Microseconds; spread over more keys when it is negative.
+    pub rdb_key_save_delay: i32,
+    pub appendfilename: String,
     pub notify_keyspace_events: EventClasses,
 }
 
@@ -257,11 +343,49 @@ pub struct Rename {
     pub to: Vec<u8>,
 }
 
+/// Percentiles, 0 to 100, in the order in which they were given.
+#[derive(Clone, Debug, Default)]
+pub struct Percentiles(pub Vec<f64>);
+
+impl PartialEq for Percentiles {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().map(|p| p.to_bits()).eq(other.0.iter().map(|p| p.to_bits()))
+    }
+}
+
+impl Eq for Percentiles {}
+
 /// Save when at least `changes` keys changed within `seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaveRule {
     pub seconds: u64,
     pub changes: u32,
+}
+
+/// How much memory all clients together may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientMemory {
+    /// 0 is no limit.
+    Bytes(u64),
+    /// Of `maxmemory`.
+    Percent(u32),
+}
+
+impl Default for ClientMemory {
+    fn default() -> Self {
+        Self::Bytes(0)
+    }
+}
+
+impl ClientMemory {
+    /// The limit in bytes; none is 0.
+    #[must_use]
+    pub fn limit(self, maxmemory: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => (u128::from(maxmemory) * u128::from(percent) / 100) as u64,
+        }
+    }
 }
 
 /// When a client that doesn't read its replies is closed: at once above `hard` bytes, or after

@@ -438,7 +438,9 @@ impl Entry {
         if len > vec.len() {
             let more = len - vec.len();
             if len > vec.capacity() {
-                vec.reserve_exact(more + len.min(MAX_SPARE));
+                // What is made at once is not known to grow further.
+                let spare = if vec.is_empty() { 0 } else { len.min(MAX_SPARE) };
+                vec.reserve_exact(more + spare);
             }
             vec.resize(len, 0);
         }
@@ -462,6 +464,14 @@ impl Entry {
             self.set(MODIFIED, true);
         }
         self.heap_mut().expect("only strings are changed in place, and this one is on the heap")
+    }
+
+    /// Bytes of a string, elements of anything else.
+    pub fn size(&self) -> usize {
+        match self.value() {
+            ValueRef::Object(object) => object.len(),
+            _ => self.string_len(),
+        }
     }
 
     /// Length of the string that the value is.

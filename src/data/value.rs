@@ -94,6 +94,18 @@ impl Object {
         }
     }
 
+    /// How many elements it has.
+    #[expect(clippy::len_without_is_empty)] // what is empty is removed, but for streams
+    pub fn len(&self) -> usize {
+        match self {
+            Object::List(list) => list.len(),
+            Object::Set(set) => set.len(),
+            Object::SortedSet(set) => set.len(),
+            Object::Hash(hash) => hash.len(),
+            Object::Stream(stream) => stream.len(),
+        }
+    }
+
     /// A deep copy, as COPY makes it.
     #[allow(unreachable_code)] // of types that cannot exist yet
     pub fn duplicate(&self) -> Box<Self> {

@@ -50,6 +50,11 @@ impl Blocking {
         self.waiting.is_some()
     }
 
+    /// What it waits to run.
+    pub fn request(&self) -> Option<(CommandId, &[Vec<u8>])> {
+        self.waiting.as_ref().map(|waiting| (waiting.id, &waiting.words[..]))
+    }
+
     /// Whether it has been served, and its reply is on its way.
     pub fn is_served(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.is_done())
@@ -202,6 +207,10 @@ impl Worker {
         if let Some(Operation::Blocking(blocking)) = &mut conn.operation {
             blocking.turn = waiting.turn;
             blocking.waiting = Some(waiting);
+        }
+        if !conn.session.is_unrestricted() {
+            // Its user may have changed while the attempt was on its way.
+            self.rights.waits.push(conn.token);
         }
     }
 
@@ -618,9 +627,14 @@ impl Worker {
         let waiting = self.give_up(conn)?;
         self.end_wait(conn, &waiting, Forget::Now);
         let counters = &self.shard.stats.per_command[waiting.id.0 as usize];
-        counters.calls.add(1);
+        match error {
+            Some(error) if error.is_denial() => counters.rejected.add(1),
+            _ => {
+                counters.calls.add(1);
+                counters.failed.add(u64::from(error.is_some()));
+            }
+        }
         if let Some(error) = error {
-            counters.failed.add(1);
             self.shard.stats.count_error(error);
         }
         self.reply_to_command(conn, |out| match (error, waiting.timed_out) {

@@ -12,6 +12,7 @@
 use super::conn::Conn;
 use super::mail::Message;
 use super::operation::Question;
+use super::script::Way;
 use super::worker::Worker;
 use crate::command::{ClientsRequest, Command, InMulti, Run, Spread, busy_with};
 use crate::error::CmdError;
@@ -248,7 +249,14 @@ impl Worker {
                 let whole = matches!(command.spread, Spread::EveryShard { .. } | Spread::Cursor);
                 owners.any(|shard| busy(self, shard))
                     || (all().any(|shard| busy(self, shard))
-                        && (whole || self.reaches_all(command, args, false)))
+                        && (whole
+                            || match self.way(command, args) {
+                                Way::Declared => false,
+                                Way::Foretold(told) => told
+                                    .iter()
+                                    .any(|own| busy(self, self.slots.owner_of(&own.name))),
+                                Way::All => true,
+                            }))
             }
         };
         let function = || self.shared.env.slow_scripts.list().iter().any(|s| s.function.is_some());

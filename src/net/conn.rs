@@ -1,7 +1,9 @@
 //! One connection: its session, what it has sent and not got an answer to, what is to be sent to it.
 
+use super::client_memory::Counted;
 use super::migrate::Traffic;
 use super::operation::Operation;
+use super::tls::Tls;
 use super::transaction::Transaction;
 use crate::resp::{Parser, Span};
 use crate::route::ReplyQueue;
@@ -28,6 +30,8 @@ pub struct Conn {
     /// Where the worker keeps it.
     pub token: Token,
     pub client: ClientRef,
+    /// What a client of a TLS listener has between its socket and all else here.
+    pub tls: Option<Box<Tls>>,
     /// Replies in order, ready to be sent.
     pub out: Vec<u8>,
     /// Replies before those in `out`, in pieces: one buffer for all of them would have to be copied
@@ -78,6 +82,7 @@ pub struct Conn {
     pub early: Vec<u8>,
     /// Requests since MULTI, watched keys.
     pub transaction: Option<Box<Transaction>>,
+    pub counted: Counted,
 }
 
 impl Conn {
@@ -86,6 +91,7 @@ impl Conn {
             client: ClientRef::new(shard, session.id),
             token,
             session,
+            tls: None,
             out: Vec::new(),
             pieces: VecDeque::new(),
             pieces_len: 0,
@@ -112,6 +118,7 @@ impl Conn {
             is_target: false,
             early: Vec::new(),
             transaction: None,
+            counted: Counted::default(),
         }
     }
 
@@ -136,7 +143,17 @@ impl Conn {
 
     /// Whether there is something to send that is not being sent yet.
     pub fn has_output(&self) -> bool {
-        !self.out.is_empty() || !self.pieces.is_empty()
+        !self.out.is_empty() || !self.pieces.is_empty() || self.has_sealed_output()
+    }
+
+    /// Whether there is something to send that waits for nothing but the socket.
+    pub fn has_sealed_output(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_output())
+    }
+
+    /// Whether replies must wait for a handshake.
+    pub fn is_in_handshake(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.is_open())
     }
 
     /// Begins a new piece of output when the last one is long enough.
@@ -223,25 +240,38 @@ impl Conn {
 
     /// Bytes that wait to be read by the client.
     pub fn output_len(&self) -> usize {
-        self.pieces_len + self.out.len() + self.sending + self.queue.byte_len()
+        let sealed = self.tls.as_ref().map_or(0, |tls| tls.output_len());
+        self.pieces_len + self.out.len() + self.sending + self.queue.byte_len() + sealed
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        let requests = self.query.capacity() + self.spans.capacity() * size_of::<Span>();
+        let replies = self.out.capacity() + self.pieces_len + self.sending + self.queue.byte_len();
+        let multi = self.session.multi.map_or(0, |multi| multi.bytes);
+        let watched =
+            self.transaction.as_ref().map_or(0, |transaction| transaction.watched_bytes());
+        let other = self.session.memory()
+            + self.early.capacity()
+            + self.tls.as_ref().map_or(0, |tls| tls.memory() + tls.output_len());
+        size_of::<Conn>() + requests + replies + multi + watched + other
     }
 
     /// What CLIENT LIST shows of the connection itself.
     pub fn facts(&self, fd: i32) -> ConnectionFacts {
-        let omem = self.pieces_len + self.out.capacity() + self.sending;
+        let sealed = self.tls.as_ref().map_or(0, |tls| tls.output_len());
+        let omem = self.pieces_len + self.out.capacity() + self.sending + sealed;
         ConnectionFacts {
             fd,
-            qbuf: self.query.len(),
+            // As in Redis, without the arguments that it has come by.
+            qbuf: self.query.len().saturating_sub(self.parser.passed()),
             qbuf_free: self.query.capacity() - self.query.len(),
             rbs: self.out.capacity(),
             rbp: self.out.len(),
             obl: self.out.len(),
             oll: self.pieces.len() + usize::from(self.sending > 0),
             omem,
-            tot_mem: size_of::<Conn>()
-                + self.query.capacity()
-                + self.session.multi.map_or(0, |multi| multi.bytes)
-                + omem,
+            tot_mem: self.memory(),
         }
     }
 }

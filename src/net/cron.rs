@@ -4,7 +4,7 @@
 
 use super::worker::Worker;
 use crate::clock;
-use crate::metrics::Rates;
+use crate::metrics::{LatencyEvent, Rates};
 use crate::rt::Io;
 use std::time::Duration;
 
@@ -25,7 +25,18 @@ pub(super) struct Background {
     expire_more: bool,
     /// Where the walk over the connections goes on.
     conn_walk: usize,
-    rates: Rates,
+    pub(super) rates: Rates,
+    /// What the walk has seen of the connections so far.
+    seen: Seen,
+}
+
+/// The state of some connections together.
+#[derive(Debug, Default)]
+struct Seen {
+    watching_clients: u64,
+    watched_keys: u64,
+    input_buffer_max: u64,
+    output_buffer_max: u64,
 }
 
 impl Worker {
@@ -44,8 +55,9 @@ impl Worker {
             self.background.expire_budget = self.expire_budget();
             self.background.expire_more = true;
             self.look_at_conns(io);
-            self.background.rates.sample(self.now, &self.shard.stats);
+            self.background.rates.sample(self.now, &self.shard.stats, clock::thread_cpu);
             self.look_after_saves(io);
+            self.look_after_memory();
         }
         if self.background.expire_more
             && !self.pause.keeps_expired()
@@ -81,39 +93,68 @@ impl Worker {
         let slice = EXPIRE_SLICE.min(self.background.expire_budget);
         let start = clock::monotonic();
         let more = self.shard.expire_cycle(self.now, &mut || start.elapsed() >= slice);
+        let spent = start.elapsed();
+        self.note_event(LatencyEvent::ExpireCycle, spent);
         let budget = &mut self.background.expire_budget;
-        *budget = budget.saturating_sub(start.elapsed());
-        self.background.expire_more = more && !budget.is_zero();
+        *budget = budget.saturating_sub(spent);
+        let stopped = more && budget.is_zero();
+        self.background.expire_more = more && !stopped;
+        self.shard.stats.expire_ns.add(spent.as_nanos() as u64);
+        self.shard.stats.expire_stops.add(u64::from(stopped));
         self.more |= self.background.expire_more;
     }
 
-    /// Looks at some of the connections: closes those that have been silent for too long, and has
-    /// those that are owed too much looked at although nothing happens to them.
+    /// Looks at some of the connections: closes those that have been silent for too long, has those
+    /// that are owed too much looked at although nothing happens to them, and adds up their state.
     fn look_at_conns(&mut self, io: &mut dyn Io) {
         let silence_ms = i64::from(self.limits.timeout_s) * 1000;
-        let limits = &self.limits.output;
-        if silence_ms == 0 && limits.normal.soft == 0 && limits.pubsub.soft == 0 {
-            return;
-        }
         let slots = self.conn_slots();
         // All of them within a second, as in Redis.
         let round = CONNS_ROUND.max(slots * self.round_ms() as usize / 1000);
         for _ in 0..slots.min(round) {
             self.background.conn_walk = (self.background.conn_walk + 1) % slots;
+            if self.background.conn_walk == 0 {
+                self.publish_seen();
+            }
             let Some((token, conn)) = self.conn_at(self.background.conn_walk) else { continue };
-            if conn.over_soft_limit_since.is_some() {
+            if conn.memory() != conn.counted.bytes() {
+                self.with_counted(token);
+            }
+            let Some((token, conn)) = self.conn_at(self.background.conn_walk) else { continue };
+            let (session, facts) = (&conn.session, conn.facts(0));
+            let late = conn.tls.as_ref().is_some_and(|tls| tls.is_late(self.now));
+            let (watched, output) = (session.watched as u64, facts.omem as u64);
+            let (silent, over) = (
+                silence_ms > 0
+                    && !session.is_subscriber()
+                    && !session.monitor
+                    && self.now - session.active_at > silence_ms
+                    && conn.waits_for_peer(),
+                conn.over_soft_limit_since.is_some(),
+            );
+            let seen = &mut self.background.seen;
+            seen.watching_clients += u64::from(watched > 0);
+            seen.watched_keys += watched;
+            seen.input_buffer_max = seen.input_buffer_max.max(facts.qbuf as u64);
+            seen.output_buffer_max = seen.output_buffer_max.max(output);
+            if over {
                 self.mark_dirty(token);
-            } else if silence_ms > 0
-                && !conn.session.is_subscriber()
-                && !conn.session.monitor
-                && self.now - conn.session.active_at > silence_ms
-                && conn.waits_for_peer()
-            {
+            } else if late && let Some(conn) = self.take(token) {
+                tracing::debug!(client = conn.session.id, "a TLS handshake takes too long");
+                self.drop_conn(io, token, conn);
+            } else if silent && let Some(conn) = self.take(token) {
                 tracing::debug!(client = conn.session.id, "closing a client that has been idle");
-                if let Some(conn) = self.take(token) {
-                    self.drop_conn(io, token, conn);
-                }
+                self.drop_conn(io, token, conn);
             }
         }
+    }
+
+    /// Says what the walk has seen of all connections.
+    fn publish_seen(&mut self) {
+        let (seen, stats) = (std::mem::take(&mut self.background.seen), &self.shard.stats);
+        stats.watching_clients.set(seen.watching_clients);
+        stats.watched_keys.set(seen.watched_keys);
+        stats.input_buffer_max.set(seen.input_buffer_max);
+        stats.output_buffer_max.set(seen.output_buffer_max);
     }
 }

@@ -5,15 +5,16 @@
 //! instead of one after the other.
 
 use super::conn::{Conn, KEPT_BUFFER};
+use super::memory::OUT_OF_MEMORY;
 use super::operation::Operation;
+use super::script::Way;
 use super::tour::Tour;
-use super::worker::Worker;
+use super::worker::{STRANGER_OUTPUT_MAX, Worker};
 use crate::command::{
-    ADMIN, ALLOW_BUSY, APART, BEHIND, BLOCKING, Caller, Command, CommandId, Flags, InMulti,
-    KEEPS_CACHING, KeyShape, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread,
-    Unknown, WRITE, execute,
+    ADMIN, ALLOW_BUSY, BEHIND, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KEEPS_CACHING,
+    KeyShape, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown,
+    WRITE, execute,
 };
-use crate::config::ProtectedAction;
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Protocol, Span, Step};
 use crate::route::Batch;
@@ -52,6 +53,7 @@ pub(super) struct Planned {
 
 impl Worker {
     /// Takes in bytes of a connection and runs the requests that they complete.
+    #[inline]
     pub(super) fn feed(
         &mut self,
         io: &mut dyn Io,
@@ -62,6 +64,7 @@ impl Worker {
         conn.session.input_bytes += bytes.len() as u64;
         conn.session.active_at = self.now;
         self.shard.stats.input_bytes.add(bytes.len() as u64);
+        self.shard.stats.reads.add(1);
         if conn.session.closing {
             return;
         }
@@ -113,9 +116,7 @@ impl Worker {
         conn: &mut Conn,
         buffer: &mut [u8],
     ) -> usize {
-        if conn.out.capacity() == 0 {
-            conn.out = self.buffer();
-        }
+        self.begin_output(conn);
         let mut planned = std::mem::take(&mut self.planned);
         // Moved, not copied: a request with many arguments arrives in many reads.
         let mut spans = std::mem::take(match conn.spans.is_empty() {
@@ -124,20 +125,22 @@ impl Worker {
         });
         let mut offset = 0;
         // Nothing is parsed in vain: an inline request is unquoted in its place, and only once.
-        while !conn.is_held() {
+        while !conn.is_held() && !self.is_worn_out_by(conn) {
             planned.clear();
             let (end, step) = self.plan_ahead(conn, buffer, offset, &mut spans, &mut planned);
             self.prefetch(conn, &planned);
+            self.shard.timing.begin_reading();
             let mut stopped_at = None;
             for plan in &planned {
-                if self.must_wait(token, conn, plan) {
+                let args = Args::new(buffer, &spans[plan.first as usize..plan.last as usize]);
+                if self.must_wait(token, conn, plan, &args) {
                     stopped_at = Some(plan.start as usize);
                     break;
                 }
-                let args = Args::new(buffer, &spans[plan.first as usize..plan.last as usize]);
                 self.run(io, token, conn, args, plan);
                 self.push_own(conn);
             }
+            self.shard.timing.end_reading(&self.shard.stats.per_command);
             if let Some(start) = stopped_at {
                 // What was read behind it is read again when it is its turn.
                 conn.parser = Default::default();
@@ -175,6 +178,17 @@ impl Worker {
         offset
     }
 
+    /// Whether a client that has not logged in has been refused too often to be listened to: refusals
+    /// cost time, too, which others wait for.
+    fn is_worn_out_by(&self, conn: &mut Conn) -> bool {
+        let worn_out = conn.session.is_stranger() && conn.out.len() > STRANGER_OUTPUT_MAX;
+        if worn_out {
+            self.shard.stats.output_limit_disconnections.add(1);
+            conn.kill_now = true;
+        }
+        worn_out
+    }
+
     /// What a client sends is not RESP: it is told so, and closed.
     #[cold]
     fn refuse_input(&mut self, conn: &mut Conn, error: CmdError) {
@@ -205,7 +219,7 @@ impl Worker {
         let limits = Limits {
             bulk_len_max: self.limits.bulk_len_max,
             multibulk_max: MULTIBULK_MAX,
-            authenticated: !self.is_stranger(conn),
+            authenticated: !conn.session.is_stranger(),
         };
         // A stranger's next request may be read under other limits.
         let ahead = if limits.authenticated { AHEAD } else { 1 };
@@ -270,18 +284,22 @@ impl Worker {
 
     /// Whether a request, and with it all that follow, must wait.
     #[inline]
-    fn must_wait(&mut self, token: Token, conn: &mut Conn, plan: &Planned) -> bool {
+    fn must_wait(&mut self, token: Token, conn: &mut Conn, plan: &Planned, args: &Args) -> bool {
         conn.is_held()
-            || (self.pause.is_on() && self.holds_up(token, conn, plan))
-            || (!conn.queue.is_empty() && self.stands_behind(conn, plan))
+            || (self.pause.is_on() && self.holds_up(token, conn, plan, args))
+            || (!conn.queue.is_empty() && self.stands_behind(conn, plan, args))
     }
 
     /// Has a request wait for the end of a pause, if it must.
     #[cold]
-    fn holds_up(&mut self, token: Token, conn: &mut Conn, plan: &Planned) -> bool {
+    fn holds_up(&mut self, token: Token, conn: &mut Conn, plan: &Planned, args: &Args) -> bool {
         let Ok(id) = plan.found else { return false };
         let command = self.shared.env.registry.command(id);
-        let paused = self.is_paused_for(conn, command);
+        if !command.accepts(args.len()) {
+            // It is refused at once.
+            return false;
+        }
+        let paused = self.is_paused_for(conn, command, args);
         if paused {
             self.hold(token, conn);
         }
@@ -289,19 +307,22 @@ impl Worker {
     }
 
     /// Has a request wait until all before it are answered, if it changes how others run: what was
-    /// sent before CONFIG SET must not run by the new configuration, on no shard.
-    fn stands_behind(&self, conn: &mut Conn, plan: &Planned) -> bool {
+    /// sent before CONFIG SET must not run by the new configuration, on no shard. So does a script that
+    /// may touch keys before which nobody sees it coming.
+    fn stands_behind(&mut self, conn: &mut Conn, plan: &Planned, args: &Args) -> bool {
         let (Ok(id), None) = (plan.found, plan.owner) else { return false };
         let command = self.shared.env.registry.command(id);
         let now = match (conn.session.multi.is_some(), command.in_multi) {
             (true, InMulti::Waits) => false,
             (true, InMulti::Executes) => {
-                conn.transaction.as_ref().is_some_and(|t| t.needs_client())
+                let user = conn.session.user();
+                conn.transaction.as_ref().is_some_and(|t| t.needs_client(user))
             }
-            _ => {
-                (command.flags.has(ADMIN) || command.flags.has(BEHIND))
-                    && matches!(command.run, Run::Session(_))
-            }
+            _ => match command.run {
+                Run::Session(_) => command.flags.has(ADMIN) || command.flags.has(BEHIND),
+                Run::Script(_) => self.slots.shards() > 1 && self.reaches_all(command, args, true),
+                _ => false,
+            },
         };
         if now {
             conn.operation = Some(Operation::Behind);
@@ -329,11 +350,16 @@ impl Worker {
             conn.kill_now = true;
             return;
         }
-        let id = match self.admit(conn, &args, &plan.found) {
+        self.ask_for_room();
+        let id = match self.admit(io, token, conn, &args, &plan.found) {
             Ok(id) => id,
             Err(error) => return self.refused(io, token, conn, &plan.found, (error, &args)),
         };
         let command = self.shared.env.registry.command(id);
+        if self.memory.out && self.needs_memory(conn, command, &args) {
+            self.count_refusal(id);
+            return self.refused(io, token, conn, &plan.found, (OUT_OF_MEMORY, &args));
+        }
         if self.shared.busy.is_any()
             && let Some(error) = self.busy_refusal(conn, command, plan.owner, &args)
         {
@@ -366,7 +392,9 @@ impl Worker {
     /// Whether the request may run: a known command, enough arguments, a known client.
     fn admit(
         &self,
-        conn: &Conn,
+        io: &dyn Io,
+        token: Token,
+        conn: &mut Conn,
         args: &Args,
         found: &Result<CommandId, Unknown>,
     ) -> Result<CommandId, CmdError> {
@@ -381,21 +409,25 @@ impl Worker {
             NOT_ALLOWED
         } else if !right && !flags.has(PLAIN) {
             CmdError::wrong_arity(registry.command(id).name)
-        } else if self.is_stranger(conn) && !flags.has(NO_AUTH) {
+        } else if conn.session.is_stranger() && !flags.has(NO_AUTH) {
             CmdError::NO_AUTH
+        } else if flags.has(NO_MULTI) && conn.session.multi.is_some() {
+            CmdError::fixed("ERR Command not allowed inside a transaction")
+        } else if !conn.session.is_unrestricted()
+            && let Some(denied) = self.denial(io, token, conn, (id, args))
+        {
+            denied
         } else if !right {
             registry.wrong_words(args)
         } else if conn.session.is_subscriber() && !may_be_sent_by_listeners(conn, flags) {
             let name = registry.command(id).name.as_bytes();
             CmdError::err_of(&[b"Can't execute '", name, ONLY_PUBSUB])
-        } else if flags.has(NO_MULTI) && conn.session.multi.is_some() {
-            CmdError::fixed("ERR Command not allowed inside a transaction")
-        } else if flags.has(APART) && conn.session.multi.is_some() && self.slots.shards() > 1 {
-            CmdError::fixed("ERR Command not allowed inside a transaction over several shards")
         } else if self.shared.loading.load(Ordering::Relaxed) > 0 && !flags.has(LOADING) {
-            CmdError::fixed("LOADING Redis is loading the dataset in memory")
-        } else if flags.has(WRITE) && self.shared.env.persist.is_failing() {
-            CmdError::fixed("MISCONF Errors writing to the AOF file: see the log")
+            CmdError::LOADING
+        } else if flags.has(WRITE)
+            && let Some(error) = self.unwritable()
+        {
+            error
         } else if self.busy.is_on() && !flags.has(ALLOW_BUSY) {
             self.busy_error()
         } else {
@@ -405,17 +437,20 @@ impl Worker {
         Err(refused)
     }
 
-    /// Whether the client has still to give the password.
-    fn is_stranger(&self, conn: &Conn) -> bool {
-        self.limits.password && !conn.session.authenticated
+    /// Why nothing may be written: what was written before cannot be put on disk.
+    pub(super) fn unwritable(&self) -> Option<CmdError> {
+        let persist = &self.shared.env.persist;
+        if persist.is_failing() {
+            Some(CmdError::fixed("MISCONF Errors writing to the AOF file: see the log"))
+        } else if self.limits.stops_unsaved && persist.save_failed.load(Ordering::Relaxed) {
+            Some(UNSAVED)
+        } else {
+            None
+        }
     }
 
     fn may_use_protected(&self, conn: &Conn) -> bool {
-        match self.limits.protected_commands {
-            ProtectedAction::Yes => true,
-            ProtectedAction::Local => conn.session.peer.is_local(),
-            ProtectedAction::No => false,
-        }
+        self.limits.protected_commands.allows(conn.session.peer.is_local())
     }
 
     /// Runs a command whose keys are all on shard `owner`, or sends it there.
@@ -430,12 +465,12 @@ impl Worker {
         args: &Args,
         hash: Option<u64>,
     ) {
-        let caller = caller(conn);
         conn.traffic.note(owner, self.index, self.slots.shards());
         let here = owner == self.index && conn.put_off == 0 && !self.is_barred(id, false, args);
         if here {
             return self.run_here(io, conn, id, args, hash);
         }
+        let caller = caller(conn);
         let silent = !conn.session.take_reply();
         conn.queue.push_remote(owner, silent);
         self.append(token, conn, owner, |batch| batch.push(id, false, caller, args));
@@ -465,6 +500,7 @@ impl Worker {
             if !conn.session.take_reply() {
                 conn.out.truncate(start);
             }
+            self.log_noted(Some(conn), None);
             self.note_write(conn);
             self.serve_unless_executing(conn);
             if conn.out.len() > KEPT_BUFFER {
@@ -478,6 +514,7 @@ impl Worker {
             execute(registry, shard, (id, handler), *args, caller, now, out);
             session.take_reply()
         });
+        self.log_noted(Some(conn), None);
         self.note_write(conn);
         if len > KEPT_BUFFER && self.is_over_hard_limit(conn) {
             conn.kill_now = true;
@@ -506,8 +543,14 @@ impl Worker {
             // The command says itself what is wrong.
             Err(_) => return self.run_on(io, token, conn, id, self.index, args, None),
         };
-        if self.slots.shards() > 1 && self.reaches_all(command, args, false) {
-            return self.begin_gather_all(io, token, conn, id, args);
+        if self.slots.shards() > 1 {
+            match self.way(command, args) {
+                Way::Declared => {}
+                Way::Foretold(told) => {
+                    return self.begin_foretold(io, token, conn, (id, args), &indexes, told);
+                }
+                Way::All => return self.begin_gather_all(io, token, conn, id, args),
+            }
         }
         let mut owners = indexes.iter().map(|&i| self.slots.owner_of(args.at(i as usize)));
         let first = owners.next();
@@ -579,6 +622,7 @@ impl Worker {
     pub(super) fn reply(&mut self, conn: &mut Conn, write: impl FnOnce(&mut Encoder)) {
         let protocol = conn.session.protocol;
         if conn.queue.is_empty() {
+            self.begin_output(conn);
             return write(&mut Encoder::new(&mut conn.out, protocol));
         }
         conn.queue.push_ready(|out| {
@@ -607,6 +651,11 @@ fn may_be_sent_by_listeners(conn: &Conn, flags: Flags) -> bool {
 
 const ONLY_PUBSUB: &[u8] =
     b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+
+const UNSAVED: CmdError = CmdError::fixed(
+    "MISCONF The last snapshot could not be written, so commands that may modify the data set are \
+     disabled. See the log for the reason, or switch this off by stop-writes-on-bgsave-error no.",
+);
 
 const NOT_ALLOWED: CmdError = CmdError::fixed(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
@@ -651,7 +700,10 @@ pub(super) fn caller(conn: &Conn) -> Caller {
         touch: !conn.session.no_touch,
         may_wait: false,
         in_script: false,
+        is_part: false,
         tracks: conn.session.tracks_reads(),
+        reads_all_keys: conn.session.reads_all_keys,
+        rights: conn.session.rights(),
     }
 }
 

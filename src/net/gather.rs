@@ -17,6 +17,7 @@
 //! does what sees all keys. All keys are held before the command runs, so it is atomic.
 
 use super::conn::Conn;
+use super::foretold::Foretold;
 use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
@@ -55,6 +56,9 @@ pub struct Loan {
     channels: Vec<Channel>,
     /// What it has published there.
     published: Vec<Foreign>,
+    /// It does not wait for keys that are held: then it comes back with nothing.
+    if_free: bool,
+    refused: bool,
 }
 
 /// A channel to which a block publishes.
@@ -88,6 +92,27 @@ impl Loan {
         self.whole
     }
 
+    /// Has it come back with nothing rather than wait.
+    pub(super) fn if_free(mut self: Box<Loan>) -> Box<Loan> {
+        self.if_free = true;
+        self
+    }
+
+    /// Whether it has come back with nothing.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Has it bring along how many clients listen to these channels of the owner, which are among the keys.
+    pub(super) fn with_channels(mut self: Box<Loan>, channels: Vec<Channel>) -> Box<Loan> {
+        self.channels = channels;
+        self
+    }
+
+    pub fn keys(&self) -> &[Box<[u8]>] {
+        &self.parcel.keys
+    }
+
     /// Who borrows: the shard and its connection.
     pub fn connection(&self) -> (usize, Option<Token>) {
         (self.borrower, Some(self.token))
@@ -95,12 +120,14 @@ impl Loan {
 }
 
 /// What keys are gathered for.
-enum Work {
+pub(super) enum Work {
     Command {
         id: CommandId,
         caller: Caller,
         words: Vec<Vec<u8>>,
     },
+    /// A script with the keys that it is expected to touch.
+    Script(Box<Foretold>),
     /// The connection's requests between MULTI and EXEC.
     Block,
     /// A command that waited and may find something now.
@@ -186,7 +213,7 @@ impl Worker {
         self.gather(io, token, conn, Work::Retry(waiting), wanted);
     }
 
-    fn gather(
+    pub(super) fn gather(
         &mut self,
         io: &mut dyn Io,
         token: Token,
@@ -206,28 +233,13 @@ impl Worker {
         }
         let gather = self.gathers.next;
         self.gathers.next += 1;
-        let (borrower, client) = (self.index, conn.session.id);
-        let mut loan = |(owner, mut keys): (usize, Vec<Box<[u8]>>)| {
-            keys.sort_unstable();
-            keys.dedup();
-            let keyspace = &self.shard.keyspace;
-            let intent = |key: &[u8]| Intent { hash: keyspace.hash(key), exclusive: true };
-            Box::new(Loan {
-                borrower,
-                owner,
-                token,
-                gather,
-                intents: keys.iter().map(|key| intent(key)).collect(),
-                hold: 0,
-                parcel: Parcel::new(keys),
-                whole,
-                everything: None,
-                watcher: watched_on.contains(&owner).then_some(client),
-                dirty: false,
-                waiting: None,
-                channels: std::mem::take(&mut channels_of[owner]),
-                published: Vec::new(),
-            })
+        let client = conn.session.id;
+        let mut loan = |(owner, keys): (usize, Vec<Box<[u8]>>)| {
+            let mut loan = self.loan((gather, token), owner, keys);
+            loan.whole = whole;
+            loan.watcher = watched_on.contains(&owner).then_some(client);
+            loan.channels = std::mem::take(&mut channels_of[owner]);
+            loan
         };
         let wanted = by_shard.into_iter().enumerate().rev();
         let wanted = wanted.filter(|(_, keys)| whole || !keys.is_empty()).map(&mut loan).collect();
@@ -238,6 +250,50 @@ impl Worker {
         self.gathers.gathers.insert(gather, begun);
         // What this connection has sent elsewhere arrives there before the loans do.
         self.borrow_next(io, gather, Some(conn));
+    }
+
+    /// A loan of keys of one shard.
+    pub(super) fn loan(
+        &self,
+        (gather, token): (u64, Token),
+        owner: usize,
+        mut keys: Vec<Box<[u8]>>,
+    ) -> Box<Loan> {
+        keys.sort_unstable();
+        keys.dedup();
+        let keyspace = &self.shard.keyspace;
+        let intent = |key: &[u8]| Intent { hash: keyspace.hash(key), exclusive: true };
+        Box::new(Loan {
+            borrower: self.index,
+            owner,
+            token,
+            gather,
+            intents: keys.iter().map(|key| intent(key)).collect(),
+            hold: 0,
+            parcel: Parcel::new(keys),
+            whole: false,
+            everything: None,
+            watcher: None,
+            dirty: false,
+            waiting: None,
+            channels: Vec::new(),
+            published: Vec::new(),
+            if_free: false,
+            refused: false,
+        })
+    }
+
+    /// Goes on gathering for what has found that it needs more than it has borrowed.
+    pub(super) fn gather_more(
+        &mut self,
+        io: &mut dyn Io,
+        (gather, token): (u64, Token),
+        work: Work,
+        (wanted, borrowed): (Loans, Loans),
+        conn: Option<&mut Conn>,
+    ) {
+        self.gathers.gathers.insert(gather, Gather { token, work, wanted, borrowed });
+        self.borrow_next(io, gather, conn);
     }
 
     fn borrow_next(&mut self, io: &mut dyn Io, gather: u64, conn: Option<&mut Conn>) {
@@ -254,7 +310,17 @@ impl Worker {
         self.lend_or_wait(io, loan, None);
     }
 
-    fn lend_or_wait(&mut self, io: &mut dyn Io, loan: Box<Loan>, conn: Option<&mut Conn>) {
+    fn lend_or_wait(&mut self, io: &mut dyn Io, mut loan: Box<Loan>, conn: Option<&mut Conn>) {
+        if loan.if_free && !self.can_lend(&loan) {
+            loan.refused = true;
+            return match loan.borrower == self.index {
+                true => self.borrowed(io, loan, conn),
+                false => self.mail.push(loan.borrower, Message::Lent(loan)),
+            };
+        }
+        if loan.if_free {
+            return self.grant(io, loan, conn);
+        }
         if self.line.is_waited_in() || !self.can_lend(&loan) {
             return self.line.stand_loan(loan);
         }
@@ -305,6 +371,9 @@ impl Worker {
     fn borrowed(&mut self, io: &mut dyn Io, loan: Box<Loan>, conn: Option<&mut Conn>) {
         let gather = loan.gather;
         if let Some(state) = self.gathers.gathers.get_mut(&gather) {
+            if loan.refused {
+                state.wanted.clear();
+            }
             state.borrowed.push(loan);
         }
         self.borrow_next(io, gather, conn);
@@ -317,6 +386,9 @@ impl Worker {
         let (id, caller, words) = match state.work {
             Work::Command { id, caller, words } => (id, caller, words),
             Work::Block => return self.run_gathered_block(io, token, state.borrowed, conn),
+            Work::Script(script) => {
+                return self.run_foretold(io, (gather, token), script, state.borrowed, conn);
+            }
             Work::Retry(waiting) => return self.run_gathered_retry(&waiting, state.borrowed),
         };
         let whole = state.borrowed.iter().any(|loan| loan.is_whole());
@@ -340,14 +412,26 @@ impl Worker {
         let waiting =
             wait.map(|wait| Waiting::new((self.index, token, turn), (id, caller), &args, wait));
         state.borrowed.iter_mut().for_each(|loan| loan.waiting = waiting.clone());
+        self.finish_gathered(io, token, (&reply, mark), waiting, conn);
+        self.give_back(state.borrowed);
+    }
+
+    /// A command has run that had borrowed keys: the connection gets its reply, and goes on.
+    pub(super) fn finish_gathered(
+        &mut self,
+        io: &mut dyn Io,
+        token: Token,
+        (reply, mark): (&[u8], u64),
+        waiting: Option<Arc<Waiting>>,
+        conn: Option<&mut Conn>,
+    ) {
         match conn {
-            Some(conn) => self.finish_gather(conn, (&reply, mark), waiting),
+            Some(conn) => self.finish_gather(conn, (reply, mark), waiting),
             None => self.with_conn(io, token, |worker, io, conn| {
-                worker.finish_gather(conn, (&reply, mark), waiting);
+                worker.finish_gather(conn, (reply, mark), waiting);
                 worker.resume(io, token, conn);
             }),
         }
-        self.give_back(state.borrowed);
     }
 
     /// Runs a command that has borrowed the keys of all shards.
@@ -455,6 +539,7 @@ impl Worker {
     ///
     /// What clients are to be told of changes is sent before others can read the keys again.
     pub(super) fn give_back(&mut self, loans: Loans) {
+        self.show_balance();
         self.send_invalidations();
         if loans.iter().any(|loan| loan.owner != self.index) {
             // What is done with them next is behind it in the journal.

@@ -10,11 +10,13 @@ use super::subscribers::Listening;
 use super::tour::Tour;
 use super::tracking::{Changes, Redirected};
 use super::worker::Worker;
+use crate::acl::Entry;
 use crate::command::{KeyShape, Run, Spread, execute};
 use crate::resp::Args;
 use crate::route::{Batch, Kind, Request, Waiting};
 use crate::rt::{Io, Socket, Token};
-use crate::shard::{Published, Stale};
+use crate::session::ClientRef;
+use crate::shard::{Noted, Published, Stale};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -75,6 +77,10 @@ pub enum Message {
     },
     /// What clients of the sender do, for those of the receiver who are shown it.
     Shown(Arc<Vec<Line>>),
+    /// What was denied to a script of the receiver's client.
+    Denied(Box<(ClientRef, Entry)>),
+    /// A command of a client of the receiver is to be logged; the connection, if it is known.
+    Noted(Option<Token>, Box<Noted>),
     /// What a tour held here is let go; without a number it held all keys.
     Release(Option<u32>),
 }
@@ -91,6 +97,7 @@ const ROUND: usize = 128;
 impl Worker {
     /// Does what other shards ask and takes what they answer.
     pub(super) fn read_mail(&mut self, io: &mut dyn Io) {
+        let mut messages = 0;
         for from in 0..self.mail.shards() {
             let mut left = ROUND;
             while left > 0
@@ -100,7 +107,9 @@ impl Worker {
                 self.handle(io, message);
             }
             self.more |= left == 0;
+            messages += ROUND - left;
         }
+        self.background.rates.saw_messages(messages as u64);
         self.release_held_back(io);
     }
 
@@ -145,11 +154,14 @@ impl Worker {
             Message::Redirected(redirected) => self.take_redirected(&redirected),
             Message::Broken { client, target } => self.break_redirect(client, target),
             Message::Shown(lines) => self.monitors.take_in(&lines),
+            Message::Denied(denied) => self.rights.denied_in_scripts.push(*denied),
+            Message::Noted(token, noted) => self.log_elsewhere(*noted, token),
             Message::Release(hold) => self.release(hold),
         }
     }
 
     pub(super) fn run_or_put_off(&mut self, io: &mut dyn Io, mut batch: Box<Batch>) {
+        self.ask_for_room();
         if self.line.is_waited_in() || self.busy.is_on() {
             return self.put_off(io, batch);
         }
@@ -163,14 +175,18 @@ impl Worker {
     pub(super) fn run_batch(&mut self, io: &mut dyn Io, batch: &mut Batch) -> bool {
         match batch.kind {
             Kind::Requests => {}
+            Kind::Stop => unreachable!("a tour runs its stops itself"),
             Kind::Block { .. } => return self.run_block(io, batch),
             Kind::Watch { .. } | Kind::Unwatch { .. } => return self.run_watch(batch),
         }
         let hashes = self.prefetch_batch(batch);
+        self.shard.timing.begin_reading();
+        let mut whole = true;
         for index in batch.done()..batch.len() {
             let (Request { id, part, .. }, args) = batch.request(index);
             if self.is_barred(id, part, &args) {
-                return false;
+                whole = false;
+                break;
             }
             self.remember(&hashes, index, &args);
             self.run_request(io, batch, index, self.now);
@@ -179,7 +195,8 @@ impl Worker {
                 self.serve();
             }
         }
-        true
+        self.shard.timing.end_reading(&self.shard.stats.per_command);
+        whole
     }
 
     /// Runs one request of a batch, whoever holds its keys.
@@ -212,7 +229,8 @@ impl Worker {
         // A client that is owed more than its limit is closed at its own shard; the rest of its
         // requests would only add to it. What is one thing is done whole all the same.
         let start = out.len();
-        let overflowed = hard_limit > 0 && start > hard_limit;
+        // Parts' replies become another one, which may be short.
+        let overflowed = hard_limit > 0 && start > hard_limit && !part;
         if whole || !overflowed {
             let wait = match handler {
                 Some(handler) => {
@@ -274,6 +292,8 @@ impl Worker {
 
     /// Sends a batch with its replies to where it came from, which may be here.
     pub(super) fn send_back(&mut self, io: &mut dyn Io, batch: Box<Batch>) {
+        // Before the replies: who has them finds what was slow in the log.
+        self.log_noted(None, batch.connection);
         if batch.origin == self.index {
             self.take_answer(io, batch);
         } else {
@@ -301,9 +321,7 @@ impl Worker {
             true => self.scan_answered(io, token, &mut conn, batch),
             false => {
                 conn.queue.arrive(batch);
-                if conn.out.capacity() == 0 {
-                    conn.out = self.buffer();
-                }
+                self.begin_output(&mut conn);
                 conn.drain(&mut self.shard.random);
                 while let Some(batch) = conn.queue.recycle() {
                     self.keep_batch(batch);

@@ -57,6 +57,7 @@ impl Worker {
     /// Gives a detached socket with its connection to the shard it moves to.
     pub(super) fn hand_over(&mut self, token: Token, socket: Socket) {
         let Some(mut conn) = self.take(token) else { return };
+        self.uncount_client(token, &mut conn);
         self.shard.stats.connections_now.sub(1);
         self.shard.stats.connection_migrations.add(1);
         let target = conn.moving_to.take().unwrap_or(self.index);
@@ -77,6 +78,8 @@ impl Worker {
         let token = io.adopt(socket);
         self.shard.stats.connections_now.add(1);
         conn.traffic = Traffic::default();
+        // Its user may have changed while it was between the shards, where nobody told it.
+        conn.kill_now |= !conn.session.follow(&self.shared.env.acl.users());
         (conn.token, conn.client) = (token, ClientRef::new(self.index, conn.session.id));
         self.rename_target(&conn);
         self.resume(io, token, &mut conn);

@@ -33,9 +33,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What stands in the place of a password.
-const REDACTED: &[u8] = b"(redacted)";
-
 /// One request as it is shown.
 pub struct Line {
     /// Since the epoch.
@@ -76,6 +73,16 @@ impl Monitors {
         if !self.clients.is_empty() {
             self.arrived.push(lines.clone());
         }
+    }
+
+    /// How many requests of this turn are to be shown.
+    pub fn mark(&self) -> usize {
+        self.fresh.len()
+    }
+
+    /// Only so many are, the first ones.
+    pub fn take_back(&mut self, mark: usize) {
+        self.fresh.truncate(mark);
     }
 
     fn add(&mut self, text: Vec<u8>) {
@@ -234,13 +241,9 @@ fn prefix(db: usize, peer: &Peer) -> Vec<u8> {
 }
 
 fn write_words(text: &mut Vec<u8>, command: &Command, args: &Args) {
-    let mut secrets = SmallVec::new();
-    if let Some(find) = command.secrets {
-        find(args, &mut secrets);
-    }
-    for (at, word) in args.iter().enumerate() {
+    for word in command.shown_args(args) {
         text.push(b' ');
-        quote(text, if secrets.contains(&(at as u32)) { REDACTED } else { word });
+        quote(text, word);
     }
     text.extend_from_slice(b"\r\n");
 }

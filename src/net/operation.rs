@@ -31,6 +31,8 @@ pub enum Operation {
     Syncing,
     /// A snapshot is being written.
     Saving,
+    /// The data are being loaded again.
+    Reloading,
     /// A command or block is on tour, or begins when all earlier requests are done.
     Touring(Option<Box<Tour>>),
 }
@@ -55,6 +57,10 @@ pub enum Question {
     /// Work by the new configuration.
     Reconfigure,
     ResetStats,
+    /// Work by the users as they are now; then the reply.
+    Users {
+        reply: Vec<u8>,
+    },
     /// Nothing more begins, or nothing that writes, until then: milliseconds since the epoch.
     Pause {
         until: i64,
@@ -95,7 +101,7 @@ impl Worker {
         self.visit(io, token, conn, &question, &mut own);
         let answers = vec![own];
         conn.operation = Some(Operation::Asking { question, waiting: shards - 1, answers });
-        self.finish_asking(conn);
+        self.finish_asking(token, conn);
     }
 
     /// A shard has answered.
@@ -107,22 +113,26 @@ impl Worker {
         }
         if let Some(question) = Worker::search_again(&conn) {
             self.ask(io, token, &mut conn, question);
-        } else if self.finish_asking(&mut conn) && conn.operation.is_none() {
+        } else if self.finish_asking(token, &mut conn) && conn.operation.is_none() {
             self.go_on_with_block(io, token, &mut conn);
             self.resume(io, token, &mut conn);
         }
         self.put(token, conn);
     }
 
-    fn finish_asking(&mut self, conn: &mut Conn) -> bool {
+    fn finish_asking(&mut self, token: Token, conn: &mut Conn) -> bool {
         match conn.operation.take() {
             Some(Operation::Asking { question, waiting: 0, answers }) => {
                 if let Question::Redirect(request) = *question {
                     self.finish_redirect(conn, *request, &answers);
                     return true;
                 }
+                if matches!(*question, Question::Reconfigure) && self.waits_for_end(token, conn) {
+                    return true;
+                }
                 self.reply_to_command(conn, |out| match *question {
                     Question::Clients(request) => request.reply(answers, out),
+                    Question::Users { reply } => out.raw(&reply),
                     _ => out.ok(),
                 });
                 true

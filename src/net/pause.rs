@@ -7,7 +7,8 @@
 use super::conn::Conn;
 use super::operation::{Answer, Operation};
 use super::worker::Worker;
-use crate::command::{Command, Flags, InMulti, MAY_REPLICATE, WRITE};
+use crate::command::{Command, InMulti, MAY_REPLICATE, Run, WRITE};
+use crate::resp::Args;
 use crate::rt::{Io, Token};
 
 /// What a shard does not run for now.
@@ -21,18 +22,36 @@ pub struct Pause {
     askers: Vec<(usize, Token)>,
     /// Connections whose next request waits.
     held: Vec<Token>,
+    /// What writes waits, whatever the time is.
+    holds: bool,
+    /// All waits until nothing is under way.
+    drains: bool,
+    /// Those who wait are to look again whether they must.
+    looks_again: bool,
 }
 
 impl Pause {
     /// Whether commands may have to wait.
     #[inline]
     pub fn is_on(&self) -> bool {
-        self.until > 0 || !self.askers.is_empty()
+        self.until > 0 || self.holds || !self.askers.is_empty()
     }
 
     /// Whether keys stay although they have expired.
     pub fn keeps_expired(&self) -> bool {
-        self.until > 0
+        self.until > 0 || self.holds
+    }
+
+    /// Lets nothing begin that writes, or nothing at all while what is under way `drains`.
+    pub fn hold(&mut self, drains: bool) {
+        self.looks_again |= self.drains && !drains;
+        (self.holds, self.drains) = (true, drains);
+    }
+
+    /// Ends what [`Pause::hold`] has begun.
+    pub fn let_go(&mut self) {
+        self.looks_again |= self.holds;
+        (self.holds, self.drains) = (false, false);
     }
 
     /// Whether somebody waits for its end.
@@ -53,6 +72,7 @@ impl Worker {
             // A longer pause goes on, and so does one of everything.
             self.pause.all = all || (self.pause.all && self.pause.until > 0);
             self.pause.until = self.pause.until.max(until);
+            self.shard.keyspace.keeps_expired = true;
         }
         self.pause.askers.push(asker);
         self.more = true;
@@ -61,32 +81,61 @@ impl Worker {
     /// Has no write begin any more, as long as [`Worker::end_pause`] is not called.
     pub(super) fn hold_writes(&mut self) {
         self.pause.until = i64::MAX;
+        self.shard.keyspace.keeps_expired = true;
         self.more = true;
     }
 
     pub(super) fn end_pause(&mut self) {
         self.pause.until = 0;
         self.pause.all = false;
+        self.shard.keyspace.keeps_expired = self.pause.keeps_expired();
         self.more = true;
     }
 
     /// Whether a request must wait because of a pause.
     #[cold]
-    pub(super) fn is_paused_for(&self, conn: &Conn, command: &Command) -> bool {
+    pub(super) fn is_paused_for(
+        &mut self,
+        conn: &Conn,
+        command: &'static Command,
+        args: &Args,
+    ) -> bool {
         // While the shard runs dry nothing begins; so it does run dry.
-        if self.pause.all || !self.pause.askers.is_empty() {
+        if self.pause.all || self.pause.drains || !self.pause.askers.is_empty() {
             return true;
         }
-        let writes = |flags: Flags| flags.has(WRITE) || flags.has(MAY_REPLICATE);
-        writes(command.flags)
-            || (command.in_multi == InMulti::Executes
-                && conn.session.multi.is_some_and(|multi| multi.writes))
+        match (conn.session.multi, command.in_multi) {
+            (Some(multi), InMulti::Executes) => {
+                multi.writes && self.any_queued(conn, Worker::may_write)
+            }
+            _ => self.may_write(command, args),
+        }
+    }
+
+    /// Whether a command may write, or be heard of elsewhere; scripts say of themselves whether they do.
+    fn may_write(&mut self, command: &'static Command, args: &Args) -> bool {
+        let may = command.flags.has(WRITE) || command.flags.has(MAY_REPLICATE);
+        match command.run {
+            Run::Script(call) => may && self.script_may_write(call, args),
+            _ => may,
+        }
     }
 
     /// Has a connection wait for the end of the pause.
     pub(super) fn hold(&mut self, token: Token, conn: &mut Conn) {
         conn.operation = Some(Operation::Paused);
         self.pause.held.push(token);
+        self.shard.stats.blocked_clients.add(1);
+    }
+
+    /// A connection goes, maybe while it waits for the end of the pause.
+    pub(super) fn forget_held(&mut self, token: Token, conn: &Conn) {
+        if matches!(conn.operation, Some(Operation::Paused))
+            && let Some(at) = self.pause.held.iter().position(|held| *held == token)
+        {
+            self.pause.held.swap_remove(at);
+            self.shard.stats.blocked_clients.sub(1);
+        }
     }
 
     /// Once a turn: says that nothing is under way, and ends a pause whose time is up.
@@ -104,9 +153,13 @@ impl Worker {
                 }
             }
         }
-        let ended = self.pause.until == 0 || (had_askers && !self.pause.all);
+        let ended = (self.pause.until == 0 && !self.pause.holds)
+            || (had_askers && !self.pause.all)
+            || std::mem::take(&mut self.pause.looks_again);
         if self.pause.askers.is_empty() && ended && !self.pause.held.is_empty() {
-            for token in std::mem::take(&mut self.pause.held) {
+            let held = std::mem::take(&mut self.pause.held);
+            self.shard.stats.blocked_clients.sub(held.len() as u64);
+            for token in held {
                 self.with_conn(io, token, |worker, io, conn| {
                     if matches!(conn.operation, Some(Operation::Paused)) {
                         conn.operation = None;
@@ -118,7 +171,7 @@ impl Worker {
     }
 
     /// Whether none of the connections has anything under way.
-    fn has_run_dry(&self) -> bool {
+    pub(super) fn has_run_dry(&self) -> bool {
         (0..self.conn_slots()).filter_map(|at| self.conn_at(at)).all(|(_, conn)| {
             let waits = match &conn.operation {
                 None
@@ -126,6 +179,7 @@ impl Worker {
                     Operation::Paused
                     | Operation::Behind
                     | Operation::Syncing
+                    | Operation::Reloading
                     | Operation::Asking { .. },
                 ) => true,
                 Some(Operation::Blocking(blocking)) => blocking.is_waiting(),

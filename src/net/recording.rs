@@ -82,6 +82,12 @@ impl Worker {
         self.recording.journal = Some(journal);
     }
 
+    /// Records nothing from now on. What was recorded is written, and replies wait for that.
+    pub(super) fn stop_recording(&mut self) {
+        self.hand_over_effects();
+        self.shard.keyspace.recorder.effects.switch_off();
+    }
+
     /// Takes what was loaded for this shard, if it is there.
     #[cold]
     pub(super) fn take_loaded(&mut self) {
@@ -90,12 +96,22 @@ impl Worker {
         let Some(loaded) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
-        self.shard.keyspace.adopt(loaded);
-        if let Some(journal) = &shared.journal {
-            self.record_in(journal.clone());
+        match shared.reloads.mode() {
+            None => self.shard.keyspace.adopt(loaded),
+            Some(mode) => {
+                self.take_reloaded(loaded, mode);
+                if shared.loading.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.settle_memory();
+                }
+                return;
+            }
+        }
+        if shared.journal.is_on() {
+            self.record_in(shared.journal.clone());
         }
         if shared.loading.fetch_sub(1, Ordering::AcqRel) == 1 {
             shared.env.persist.loading_since.store(0, Ordering::Relaxed);
+            self.settle_memory();
             tracing::info!("ready to serve the data that was loaded");
         }
     }
@@ -208,6 +224,7 @@ impl Worker {
 
     /// Sends an answer when what it tells of is written.
     pub(super) fn send_answer(&mut self, batch: Box<Batch>) {
+        self.show_balance();
         let origin = batch.origin;
         let number = if batch.wrote { self.mark() } else { 0 };
         if let Some(token) = batch.connection

@@ -16,9 +16,9 @@ use crate::clock;
 use crate::command::{Env, REDIS_VERSION, SaveKind, SaveRequest};
 use crate::config::SnapshotFiles;
 use crate::error::CmdError;
-use crate::metrics::{SAVING_NOTHING, SAVING_REWRITE, SAVING_SNAPSHOT, memory_used};
-use crate::persist::Directory;
+use crate::metrics::{SAVING_NOTHING, SAVING_REWRITE, SAVING_SNAPSHOT};
 use crate::persist::save::{About, Purpose, Saving};
+use crate::persist::{Directory, State};
 use crate::resp::Protocol;
 use crate::rt::{Bells, Io, Token};
 use std::io;
@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_micros(200);
 /// Bytes that a snapshot may have given to its files and that are not written; with more it waits.
 const PENDING_MAX: u64 = 16 << 20;
+/// Longest pause on purpose between two looks at whether it is still wanted.
+const DELAY_STEP: Duration = Duration::from_millis(50);
 /// After a snapshot that failed, the next one is not begun by itself earlier.
 const RETRY_MS: i64 = 5000;
 
@@ -76,10 +78,19 @@ impl Saves {
     }
 }
 
+/// What is done on all shards while all keys are held.
+pub enum Cut {
+    Snapshot(SnapshotCut),
+    /// No effects are recorded any more, so the journal ends where no transaction is under way.
+    EndOfRecording,
+}
+
 /// The cut of a snapshot, on its way through the shards.
-pub struct Cut {
+pub struct SnapshotCut {
     saving: Arc<Saving>,
     kind: SaveKind,
+    /// The journal goes to new segments behind it.
+    switches: bool,
     /// The server stops when it is written.
     stops: bool,
     /// Milliseconds since the epoch.
@@ -92,9 +103,16 @@ pub struct Cut {
 #[derive(Default)]
 pub(super) struct SavingHere {
     saving: Option<Arc<Saving>>,
+    /// The cut that has come here and was not taken, for how many more turns
+    /// ([`Faults::loose_cut`](crate::command::Faults::loose_cut)).
+    missed: Option<(Arc<Saving>, i64, usize)>,
+    /// How many parts were begun here, and ended.
+    parts: (u64, u64),
     /// When the next slice may begin.
     next: Option<Instant>,
     reported: u64,
+    /// How much longer it has to take for the keys that are written (`rdb-key-save-delay`).
+    owed: Duration,
     /// Connections that wait for snapshots to end, with how many must have.
     waiting: Vec<(Token, u64)>,
     /// Connections that wait for the server to stop.
@@ -103,6 +121,8 @@ pub(super) struct SavingHere {
     is_last: bool,
     /// How many times the server could not stop, as far as was told here.
     stops_failed: u64,
+    /// Connections that wait until nothing is appended to files any more.
+    ending: Vec<Token>,
 }
 
 impl SavingHere {
@@ -171,6 +191,11 @@ impl Worker {
         });
     }
 
+    /// How many snapshots have ended, well or not.
+    pub(super) fn snapshots_ended(&self) -> u64 {
+        self.shared.saves.ended.load(Ordering::Acquire)
+    }
+
     /// Begins a snapshot, if none is under way.
     pub(super) fn begin_save(&mut self, io: &mut dyn Io, kind: SaveKind) -> Result<(), CmdError> {
         let shared = self.shared.clone();
@@ -192,7 +217,8 @@ impl Worker {
         persist.saving_since.store(self.now, Ordering::Relaxed);
         persist.tried_save_at.store(self.now, Ordering::Relaxed);
         persist.saved_keys.store(0, Ordering::Relaxed);
-        let started = self.start_saver(kind);
+        let switches = kind == SaveKind::Rewrite && shared.journal.is_used();
+        let started = self.start_saver(kind, switches);
         let saving = match started {
             Ok(saving) => Arc::new(saving),
             Err(error) => {
@@ -208,26 +234,83 @@ impl Worker {
         *locked(&shared.saves.running) = Some(saving.clone());
         let stops = kind == SaveKind::Snapshot && shared.saves.then_stop.load(Ordering::Acquire);
         let (changes, keys) = (AtomicU64::new(0), AtomicU64::new(0));
-        let cut = Cut { saving, kind, stops, at: self.now, changes, keys };
+        let cut = SnapshotCut { saving, kind, switches, stops, at: self.now, changes, keys };
+        self.send_cut(io, Cut::Snapshot(cut));
+        Ok(())
+    }
+
+    /// Has something done on all shards, with all keys held.
+    fn send_cut(&mut self, io: &mut dyn Io, cut: Cut) {
         // Nobody waits for its end.
         let nobody = Token { index: u32::MAX, generation: 0 };
         let mut tour = Tour::new(self.index, nobody, Protocol::Resp2).of_all();
         tour.cut = Some(Arc::new(cut));
         (0..self.slots.shards()).for_each(|shard| self.add_stop(&mut tour, shard));
         self.set_out(io, tour, None);
-        Ok(())
     }
 
-    /// Starts the thread that writes the files.
-    fn start_saver(&self, kind: SaveKind) -> io::Result<Saving> {
+    /// The configuration has changed: begins to append writes to files, or ends it.
+    pub(super) fn follow_appendonly(&mut self, io: &mut dyn Io) {
+        let (shared, appendonly) = (self.shared.clone(), self.shared.env.config().appendonly);
+        let persist = &shared.env.persist;
+        match (appendonly, shared.journal.state()) {
+            // While something else is written, that comes first.
+            (true, State::Waiting) if persist.saving.load(Ordering::Relaxed) == SAVING_NOTHING => {
+                if let Err(error) = self.begin_save(io, SaveKind::Rewrite) {
+                    tracing::error!("cannot begin the first rewrite: {error}");
+                }
+            }
+            (false, State::Waiting | State::On) if shared.journal.begin_to_end() => {
+                persist.wanted_saves.fetch_and(!(1 << SAVING_REWRITE), Ordering::Relaxed);
+                self.send_cut(io, Cut::EndOfRecording);
+            }
+            _ => {}
+        }
+    }
+
+    /// Has a connection whose CONFIG SET is done wait until what was recorded is written; `false` if it is.
+    pub(super) fn waits_for_end(&mut self, token: Token, conn: &mut Conn) -> bool {
+        let is_done = self.shared.journal.state() != State::Ending;
+        // What a transaction holds is needed for that.
+        if is_done || conn.session.is_executing() {
+            return false;
+        }
+        self.saving.ending.push(token);
+        conn.operation = Some(Operation::Saving);
+        true
+    }
+
+    fn tell_of_end(&mut self, io: &mut dyn Io) {
+        if !self.has_news_of_end() {
+            return;
+        }
+        for token in std::mem::take(&mut self.saving.ending) {
+            self.with_conn(io, token, |worker, io, conn| {
+                conn.operation = None;
+                worker.reply_to_command(conn, |out| out.ok());
+                worker.resume(io, token, conn);
+            });
+        }
+    }
+
+    fn has_news_of_end(&self) -> bool {
+        !self.saving.ending.is_empty() && self.shared.journal.state() != State::Ending
+    }
+
+    /// Starts the thread that writes the files; `switches` says whether it is a journal's.
+    fn start_saver(&self, kind: SaveKind, switches: bool) -> io::Result<Saving> {
         let shared = self.shared.clone();
         let config = shared.env.config();
         let (dir, appenddirname) = (config.dir.clone(), config.appenddirname.clone());
         let (name, files) = (config.dbfilename.clone(), config.snapshot_files);
+        let sync_steps = match kind {
+            SaveKind::Snapshot => config.rdb_save_incremental_fsync,
+            SaveKind::Rewrite => config.aof_rewrite_incremental_fsync,
+        };
         drop(config);
         let journal = shared.journal.clone();
+        let is_slow = shared.env.faults.slow_disk;
         let purpose = move || -> io::Result<Purpose> {
-            let open = |path: PathBuf| Ok::<_, io::Error>(Arc::new(Directory::open(&path)?));
             // Two servers that write to the same files would spoil them.
             let claim = |path: PathBuf| {
                 let claimed = Directory::open(&path)?.claimed();
@@ -236,11 +319,16 @@ impl Worker {
                 });
                 claimed.map(Arc::new)
             };
-            Ok(match (kind, journal, files) {
-                (SaveKind::Rewrite, Some(journal), _) => {
-                    Purpose::Base(open(dir.join(appenddirname))?, journal)
+            Ok(match (kind, files) {
+                (SaveKind::Rewrite, _) if switches => {
+                    let disk = Directory::open(&dir.join(appenddirname))?;
+                    let disk = if is_slow { disk.slowed() } else { disk };
+                    Purpose::Base(Arc::new(disk), journal)
                 }
-                (_, _, SnapshotFiles::Shards) => {
+                (SaveKind::Rewrite, _) => {
+                    Purpose::Beginning(journal.directory(&dir.join(appenddirname))?)
+                }
+                (_, SnapshotFiles::Shards) => {
                     Purpose::Files(claim(dir.join(format!("{name}.shards")))?)
                 }
                 _ => Purpose::OneFile(claim(dir)?, name),
@@ -249,8 +337,10 @@ impl Worker {
         let about = About {
             redis_version: REDIS_VERSION,
             made_at: self.now / 1000,
-            used_memory: memory_used(),
-            functions: functions(&shared.env),
+            used_memory: self.shared.env.memory.used(),
+            // Those of the cut.
+            functions: Vec::new(),
+            sync_steps,
         };
         let bells = shared.bells.clone();
         let finished = move |result: io::Result<u64>| finish(&shared, &bells, kind, result);
@@ -259,20 +349,41 @@ impl Worker {
 
     /// The cut has come here: all keys of this shard are held.
     pub(super) fn take_cut(&mut self, cut: &Cut, is_last: bool) {
+        match cut {
+            Cut::Snapshot(cut) => self.take_snapshot_cut(cut, is_last),
+            Cut::EndOfRecording => {
+                self.stop_recording();
+                if is_last {
+                    self.close_journal();
+                }
+            }
+        }
+    }
+
+    /// All shards have stopped to record.
+    fn close_journal(&mut self) {
+        let persist = &self.shared.env.persist;
+        if persist.saving.load(Ordering::Relaxed) == SAVING_REWRITE
+            && let Some(saving) = &*locked(&self.shared.saves.running)
+        {
+            saving.give_up();
+        }
+        self.shared.journal.close();
+    }
+
+    fn take_snapshot_cut(&mut self, cut: &SnapshotCut, is_last: bool) {
         if cut.stops && self.shared.saves.then_stop.load(Ordering::Acquire) {
             // What is written from here on would be lost.
             self.saving.is_last = true;
             self.hold_writes();
         }
-        let keyspace = &mut self.shard.keyspace;
-        match keyspace.begin_snapshot(cut.at, false) {
-            true => {
-                self.saving.saving = Some(cut.saving.clone());
-                (self.saving.next, self.saving.reported) = (Some(clock::monotonic()), 0);
-                self.more = true;
-            }
-            // The last one is still being given up.
-            false => cut.saving.give_up(),
+        match self.shared.env.faults.loose_cut {
+            false => self.begin_part(cut.saving.clone(), cut.at),
+            true => self.saving.missed = Some((cut.saving.clone(), cut.at, 1 + 2 * self.index)),
+        }
+        let journal = &self.shared.journal;
+        if cut.switches && journal.state() == State::Waiting {
+            self.record_in(journal.clone());
         }
         let keys = self.shard.keyspace.snapshot_stats().map_or(0, |stats| stats.keys);
         cut.keys.fetch_add(keys, Ordering::Relaxed);
@@ -282,18 +393,53 @@ impl Worker {
         }
         let persist = &self.shared.env.persist;
         persist.saving_keys.store(cut.keys.load(Ordering::Relaxed), Ordering::Relaxed);
-        match (cut.kind, &self.shared.journal) {
-            (SaveKind::Rewrite, Some(journal)) => journal.switch(cut.saving.clone()),
-            (SaveKind::Rewrite, None) => cut.saving.give_up(),
-            (SaveKind::Snapshot, _) => {
+        match cut.kind {
+            SaveKind::Rewrite if !cut.switches => {}
+            SaveKind::Rewrite if self.shared.journal.is_used() => {
+                self.shared.journal.switch(cut.saving.clone());
+            }
+            SaveKind::Rewrite => cut.saving.give_up(),
+            SaveKind::Snapshot => {
                 let changes = cut.changes.load(Ordering::Relaxed);
                 persist.changes_at_cut.store(changes, Ordering::Relaxed);
             }
         }
+        // After the journal was told: what a client loads meanwhile is recorded behind the cut, at worst also.
+        cut.saving.has_functions(functions(&self.shared.env));
+    }
+
+    /// From here on the snapshot has what is there now.
+    fn begin_part(&mut self, saving: Arc<Saving>, at: i64) {
+        let keyspace = &mut self.shard.keyspace;
+        if !keyspace.begin_snapshot(at, false) {
+            // The last one is still being given up.
+            return saving.give_up();
+        }
+        if self.shared.env.faults.small_slices {
+            keyspace.save_in_small_pieces();
+        }
+        keyspace.compress_snapshot(self.limits.compresses);
+        self.saving.saving = Some(saving);
+        self.saving.owed = Duration::ZERO;
+        (self.saving.next, self.saving.reported) = (Some(clock::monotonic()), 0);
+        self.saving.parts.0 += 1;
+        self.more = true;
+    }
+
+    /// How many snapshots were begun and ended by this shard, and whether one is under way; for tests.
+    pub fn saved_parts(&self) -> (u64, u64, bool) {
+        let saving = self.shared.env.persist.saving.load(Ordering::Acquire);
+        (self.saving.parts.0, self.saving.parts.1, saving != SAVING_NOTHING)
     }
 
     /// Writes a slice of this shard's part of a snapshot.
     pub(super) fn save_slice(&mut self) {
+        if let Some((saving, at, turns)) = self.saving.missed.take() {
+            match turns {
+                0 if self.shard.keyspace.can_begin_snapshot() => self.begin_part(saving, at),
+                _ => self.saving.missed = Some((saving, at, turns.saturating_sub(1))),
+            }
+        }
         let Some(saving) = self.saving.saving.clone() else { return self.clean_up_snapshot() };
         let keyspace = &mut self.shard.keyspace;
         if saving.has_failed() {
@@ -302,11 +448,18 @@ impl Worker {
             return;
         }
         let start = clock::monotonic();
-        if self.saving.next.is_some_and(|next| start < next) {
+        let small = self.shared.env.faults.small_slices;
+        if !small && self.saving.next.is_some_and(|next| start < next) {
+            return;
+        }
+        if self.limits.key_save_delay != 0 && !self.saving.owed.is_zero() {
+            let pause = self.saving.owed.min(DELAY_STEP);
+            self.saving.owed -= pause;
+            self.saving.next = Some(start + pause);
             return;
         }
         if saving.pending() < PENDING_MAX {
-            keyspace.snapshot_step(&mut || start.elapsed() >= SLICE);
+            keyspace.snapshot_step(&mut || small || start.elapsed() >= SLICE);
         }
         while let Some(bytes) = keyspace.take_output() {
             saving.write(self.index, bytes);
@@ -314,12 +467,22 @@ impl Worker {
         if let Some(stats) = keyspace.snapshot_stats() {
             let saved = stats.saved + stats.left_out;
             let persist = &self.shared.env.persist;
-            persist.saved_keys.fetch_add(saved - self.saving.reported, Ordering::Relaxed);
+            let keys = saved - self.saving.reported;
+            persist.saved_keys.fetch_add(keys, Ordering::Relaxed);
             self.saving.reported = saved;
+            self.saving.owed = match self.limits.key_save_delay {
+                delay @ 0.. => Duration::from_micros(keys.saturating_mul(delay as u64)),
+                parts => Duration::from_micros(keys / u64::from(parts.unsigned_abs())),
+            };
+        }
+        if !self.saving.owed.is_zero() {
+            self.saving.next = Some(start);
+            return;
         }
         if let Some(stats) = keyspace.end_snapshot() {
             saving.done(self.index, stats.version);
             self.saving.saving = None;
+            self.saving.parts.1 += 1;
             return;
         }
         let spent = start.elapsed();
@@ -345,6 +508,7 @@ impl Worker {
 
     /// Tells those who wait for a snapshot that it has ended.
     pub(super) fn tell_of_saves(&mut self, io: &mut dyn Io) {
+        self.tell_of_end(io);
         if !self.has_news_of_saves() {
             return;
         }
@@ -390,7 +554,9 @@ impl Worker {
     /// Whether a snapshot has ended for which somebody here waits.
     pub(super) fn has_news_of_saves(&self) -> bool {
         let saves = &self.shared.saves;
-        if saves.stops_failed.load(Ordering::Relaxed) != self.saving.stops_failed {
+        if saves.stops_failed.load(Ordering::Relaxed) != self.saving.stops_failed
+            || self.has_news_of_end()
+        {
             return true;
         }
         let ended = saves.ended.load(Ordering::Acquire);
@@ -412,10 +578,18 @@ impl Worker {
             }
             return;
         }
-        let wanted = persist.wanted_saves.load(Ordering::Relaxed);
+        let mut wanted = persist.wanted_saves.load(Ordering::Relaxed);
+        let journal = &self.shared.journal;
+        // Nothing that is appended counts until it is done.
+        let must_rewrite = journal.state() == State::Waiting
+            || (journal.is_on() && persist.rewrite_needed.load(Ordering::Relaxed));
         let failed = persist.save_failed.load(Ordering::Relaxed)
             || persist.rewrite_failed.load(Ordering::Relaxed);
         let waits = failed && self.now - persist.tried_save_at.load(Ordering::Relaxed) < RETRY_MS;
+        if must_rewrite {
+            wanted &= !(1 << SAVING_REWRITE);
+            wanted |= u8::from(!waits) << SAVING_REWRITE;
+        }
         let kind = if wanted & (1 << SAVING_REWRITE) != 0 || (!waits && self.has_grown()) {
             SaveKind::Rewrite
         } else if wanted & (1 << SAVING_SNAPSHOT) != 0 || (!waits && self.is_save_due()) {
@@ -434,7 +608,7 @@ impl Worker {
         let persist = &self.shared.env.persist;
         let size = persist.size.load(Ordering::Relaxed);
         let base = persist.base_size.load(Ordering::Relaxed).max(1);
-        self.shared.journal.is_some()
+        self.shared.journal.is_on()
             && percent > 0
             && size > min
             && (size.saturating_sub(base)) as u128 * 100 >= u128::from(base) * u128::from(percent)
@@ -491,6 +665,9 @@ fn finish(shared: &super::Shared, bells: &Bells, kind: SaveKind, result: io::Res
     let now = clock::wall_ms();
     let seconds = (now - persist.saving_since.load(Ordering::Relaxed)).max(0) as u64 / 1000;
     let name = if kind == SaveKind::Rewrite { "rewrite" } else { "snapshot" };
+    // It ends with what it was for, which is no failure.
+    let was_given_up =
+        result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
     match &result {
         Ok(bytes) => {
             tracing::info!(
@@ -498,6 +675,9 @@ fn finish(shared: &super::Shared, bells: &Bells, kind: SaveKind, result: io::Res
                 keys = persist.saving_keys.load(Ordering::Relaxed),
                 "{name} done"
             );
+        }
+        Err(_) if was_given_up => {
+            tracing::info!("the rewrite was given up");
         }
         Err(error) => {
             let cause = crate::error::io_text(error);
@@ -515,6 +695,7 @@ fn finish(shared: &super::Shared, bells: &Bells, kind: SaveKind, result: io::Res
             }
             persist.last_save_seconds.store(seconds + 1, Ordering::Relaxed);
         }
+        SaveKind::Rewrite if was_given_up => {}
         SaveKind::Rewrite => {
             persist.rewrite_failed.store(result.is_err(), Ordering::Relaxed);
             persist.rewrites.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);

@@ -21,7 +21,7 @@ impl Worker {
         let mut tour = Tour::new(self.index, token, conn.session.protocol).of_all();
         if let Spread::EveryShard { merge, .. } = self.shared.env.registry.command(id).spread {
             let shards = self.slots.shards();
-            tour.reply(Some(merge), shards);
+            tour.reply(Some((id, merge)), shards);
             for shard in 0..shards {
                 self.add_part(&mut tour, shard, (id, true), caller(conn), args.iter());
             }
@@ -41,7 +41,7 @@ impl Worker {
         let Spread::PerKey { merge, .. } = self.shared.env.registry.command(id).spread else {
             return;
         };
-        tour.reply(Some(merge), indexes.len());
+        tour.reply(Some((id, merge)), indexes.len());
         for (n, &at) in indexes.iter().enumerate() {
             let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);
             let words = args.iter().take(1).chain(args.range(at as usize, end).iter());

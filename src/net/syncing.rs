@@ -8,13 +8,13 @@ use super::conn::Conn;
 use super::operation::Operation;
 use super::worker::Worker;
 use crate::command::AofWait;
-use crate::config::FsyncPolicy;
 use crate::error::CmdError;
 use crate::rt::{Io, Token};
 
 /// A client that waits.
 struct Place {
     token: Token,
+    local: bool,
     /// What the journal publishes when all is on disk.
     number: u64,
     replicas: u64,
@@ -45,25 +45,30 @@ impl Worker {
     pub(super) fn wait_for_sync(&mut self, token: Token, conn: &mut Conn, wait: AofWait) {
         let AofWait { local, replicas, until } = wait;
         let journal = self.shared.journal.clone();
-        if local && journal.is_none() {
+        if local && !journal.is_used() {
             self.shard.stats.count_error(&NO_LOCAL);
             return self.reply_to_command(conn, |out| out.error(&NO_LOCAL));
         }
         // Then a reply to a write, and all that follow it, leave when it is on disk.
-        let is_synced = journal.as_ref().is_some_and(|j| j.policy() == FsyncPolicy::Always);
+        let is_synced = journal.is_synced_when_written();
         if (replicas == 0 && (is_synced || !local)) || conn.session.is_executing() {
             return self.tell_synced(conn, is_synced);
         }
-        if let Some(journal) = journal {
-            self.hand_over_effects();
-            self.sync_waits.asked += 1;
-            journal.ask_for_sync(self.index, self.sync_waits.asked);
-        }
-        let number = self.sync_waits.asked;
-        self.sync_waits.places.push(Place { token, number, replicas, until });
+        let number = self.ask_for_sync();
+        self.sync_waits.places.push(Place { token, local, number, replicas, until });
         conn.operation = Some(Operation::Syncing);
         conn.session.blocked = true;
         self.shard.stats.blocked_clients.add(1);
+    }
+
+    /// Has all that was recorded here synced; gives the number that is published then.
+    pub(super) fn ask_for_sync(&mut self) -> u64 {
+        self.sync_waits.asked += 1;
+        if self.shared.journal.is_used() {
+            self.hand_over_effects();
+            self.shared.journal.ask_for_sync(self.index, self.sync_waits.asked);
+        }
+        self.sync_waits.asked
     }
 
     fn tell_synced(&mut self, conn: &mut Conn, is_synced: bool) {
@@ -74,9 +79,14 @@ impl Worker {
         });
     }
 
-    /// The last order of this shard to sync that was carried out; nothing is without a journal.
-    fn synced_until(&self) -> Option<u64> {
-        self.shared.journal.as_ref().map(|journal| journal.synced(self.index))
+    /// The last order of this shard to sync that was carried out.
+    pub(super) fn synced_until(&self) -> u64 {
+        self.shared.journal.synced(self.index)
+    }
+
+    /// Whether a client waits for a disk to which nothing is written any more.
+    fn is_in_vain(&self, place: &Place) -> bool {
+        place.local && !self.shared.journal.is_used() && place.number > self.synced_until()
     }
 
     /// Whether the wait of a client is over.
@@ -85,8 +95,10 @@ impl Worker {
         if places.is_empty() {
             return false;
         }
-        let synced = self.synced_until().unwrap_or(0);
-        places.iter().any(|place| place.replicas == 0 && place.number <= synced)
+        let synced = self.synced_until();
+        places
+            .iter()
+            .any(|place| (place.replicas == 0 && place.number <= synced) || self.is_in_vain(place))
     }
 
     /// Ends the waits of those whose writes are on disk, or whose time is up.
@@ -94,7 +106,14 @@ impl Worker {
         if self.sync_waits.places.is_empty() {
             return;
         }
-        let (synced, now) = (self.synced_until().unwrap_or(0), self.now);
+        let in_vain = |place: &&Place| self.is_in_vain(place);
+        let in_vain = self.sync_waits.places.iter().filter(in_vain).map(|place| place.token);
+        for token in in_vain.collect::<Vec<Token>>() {
+            self.with_conn(io, token, |worker, io, conn| {
+                worker.end_sync_wait(io, token, conn, Some(&NO_LOCAL));
+            });
+        }
+        let (synced, now) = (self.synced_until(), self.now);
         let is_over = |place: &Place| {
             (place.replicas == 0 && place.number <= synced)
                 || place.until.is_some_and(|until| until <= now)
@@ -117,7 +136,7 @@ impl Worker {
         error: Option<&CmdError>,
     ) -> bool {
         let Some(place) = self.leave_syncs(token, conn) else { return false };
-        let is_synced = self.synced_until().is_some_and(|synced| place.number <= synced);
+        let is_synced = place.number <= self.synced_until();
         match error {
             None => self.tell_synced(conn, is_synced),
             Some(error) => {

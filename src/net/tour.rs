@@ -29,14 +29,16 @@ use super::mail::Message;
 use super::operation::Operation;
 use super::saving::Cut;
 use super::worker::Worker;
-use crate::command::{Caller, CommandId, Merge};
+use crate::clock;
+use crate::command::{Caller, CommandId, KeyShape, Merge};
 use crate::journal::Unit;
-use crate::resp::{Encoder, Protocol};
-use crate::route::{Batch, merge};
+use crate::resp::{Args, Encoder, Protocol};
+use crate::route::{Batch, Kind, Request, merge};
 use crate::rt::{Io, Token};
-use crate::shard::{Intent, Path};
+use crate::shard::{Intent, Noted, Path};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Intents of a stop among which a key that comes again is found.
 const INTENTS_COMPARED: usize = 16;
@@ -56,8 +58,8 @@ struct Stop {
 
 /// How some of the parts' replies become one.
 struct Reply {
-    /// Without one it is the one part's own reply.
-    merge: Option<Merge>,
+    /// The command, and how its parts' replies merge; without that it is the one part's own reply.
+    merge: Option<(CommandId, Merge)>,
     parts: usize,
 }
 
@@ -79,6 +81,10 @@ pub struct Tour {
     replies: Vec<Reply>,
     /// The replies are the elements of one, as EXEC's are.
     block: bool,
+    /// Time in the parts of commands, on all shards.
+    spent: Duration,
+    /// Commands to be logged: the stop and the place there of each.
+    noted: Vec<(u16, usize, Noted)>,
     /// It begins a snapshot on all shards.
     pub cut: Option<Arc<Cut>>,
     /// It has changed something.
@@ -100,6 +106,8 @@ impl Tour {
             parts: Vec::new(),
             replies: Vec::new(),
             block: false,
+            spent: Duration::ZERO,
+            noted: Vec::new(),
             cut: None,
             wrote: false,
             mark: 0,
@@ -119,7 +127,7 @@ impl Tour {
     }
 
     /// Says how the parts that are added next make one reply.
-    pub fn reply(&mut self, merge: Option<Merge>, parts: usize) {
+    pub fn reply(&mut self, merge: Option<(CommandId, Merge)>, parts: usize) {
         self.replies.push(Reply { merge, parts });
     }
 
@@ -158,7 +166,7 @@ impl Tour {
                 })
                 .collect();
             match reply.merge {
-                Some(kind) => merge(kind, &replies, out, random),
+                Some((_, kind)) => merge(kind, &replies, out, random),
                 None => replies.iter().for_each(|reply| out.raw(reply)),
             }
         }
@@ -168,7 +176,8 @@ impl Tour {
 impl Worker {
     /// Has a tour that has not begun visit a shard.
     pub(super) fn add_stop(&mut self, tour: &mut Tour, shard: usize) {
-        let batch = self.batch(shard, tour.token);
+        let mut batch = self.batch(shard, tour.token);
+        batch.kind = Kind::Stop;
         tour.stops.push(Stop {
             shard,
             batch,
@@ -196,6 +205,7 @@ impl Worker {
             }
         };
         tour.parts.push(at as u16);
+        let caller = Caller { is_part: part, ..caller };
         let Stop { batch, intents, .. } = &mut tour.stops[at];
         batch.push_words(id, part, caller, words);
         if !tour.whole {
@@ -248,6 +258,7 @@ impl Worker {
     }
 
     fn go_to(&mut self, shard: usize, tour: Box<Tour>) {
+        self.show_balance();
         self.shard.stats.hops_sent.add(1);
         self.mail.push(shard, Message::Visit(tour));
     }
@@ -287,12 +298,28 @@ impl Worker {
         self.hand_over_effects();
         self.begin_unit();
         let hashes = self.prefetch_batch(batch);
+        // Parts of commands that follow each other are timed together.
+        let mut parts_since = None;
         for index in 0..batch.len() {
-            self.remember(&hashes, index, &batch.request(index).1);
+            let (request, args) = batch.request(index);
+            match parts_since {
+                None if request.part => parts_since = Some(clock::monotonic()),
+                Some(since) if !request.part => {
+                    tour.spent += clock::monotonic().duration_since(since);
+                    parts_since = None;
+                }
+                _ => {}
+            }
+            self.remember(&hashes, index, &args);
             self.run_request(io, batch, index, now);
             batch.end_reply();
+            let noted = self.shard.timing.noted.drain(..);
+            tour.noted.extend(noted.map(|noted| (at as u16, index, noted)));
         }
-        tour.wrote |= batch.wrote;
+        if let Some(since) = parts_since {
+            tour.spent += clock::monotonic().duration_since(since);
+        }
+        tour.wrote |= tour.stops[at].batch.wrote;
         tour.stops[at].effects = self.end_unit();
         if let Some(cut) = tour.cut.clone() {
             self.take_cut(&cut, at + 1 == tour.stops.len());
@@ -323,6 +350,7 @@ impl Worker {
 
     /// The last part has run: what is held elsewhere is let go, and the client gets its reply.
     fn end_tour(&mut self, io: &mut dyn Io, tour: Box<Tour>, conn: Option<&mut Conn>) {
+        self.show_balance();
         let (last, before) = tour.stops.split_last().expect("a tour has a stop");
         if !before.is_empty() {
             // What is done next with the keys that it held elsewhere is behind it in the journal.
@@ -363,9 +391,14 @@ impl Worker {
             let hold = (!tour.whole).then_some(stop.hold);
             self.release(hold);
         }
+        self.count_tour(&mut tour);
         match conn {
-            Some(conn) => self.finish_tour(conn, &mut tour),
+            Some(conn) => {
+                self.log_noted(Some(conn), None);
+                self.finish_tour(conn, &mut tour);
+            }
             None => {
+                self.log_noted(None, Some(tour.token));
                 let token = tour.token;
                 self.with_conn(io, token, |worker, io, conn| {
                     worker.finish_tour(conn, &mut tour);
@@ -374,6 +407,48 @@ impl Worker {
             }
         }
         tour.stops.drain(..).for_each(|stop| self.keep_batch(stop.batch));
+    }
+
+    /// Counts the commands that the tour has run in parts, and has those that are to be logged logged in
+    /// the order of the requests.
+    fn count_tour(&mut self, tour: &mut Tour) {
+        let mut noted = std::mem::take(&mut tour.noted);
+        let tour = &*tour;
+        let parts = |reply: &Reply| if reply.merge.is_some() { reply.parts } else { 0 };
+        let all = tour.replies.iter().map(parts).sum::<usize>();
+        let mut at = 0;
+        let mut taken: SmallVec<[usize; 8]> = SmallVec::from_elem(0, tour.stops.len());
+        for reply in &tour.replies {
+            let stops = &tour.parts[at..at + reply.parts];
+            at += reply.parts;
+            let mut part = |stop: u16| {
+                let next = &mut taken[stop as usize];
+                *next += 1;
+                (stop as usize, *next - 1)
+            };
+            let parts: SmallVec<[(usize, usize); 16]> = stops.iter().map(|&s| part(s)).collect();
+            for &(stop, index) in &parts {
+                let is_its = |(at, place, _): &mut (u16, usize, Noted)| {
+                    (usize::from(*at), *place) == (stop, index)
+                };
+                let own = noted.extract_if(.., is_its).map(|(.., noted)| noted);
+                self.shard.timing.noted.extend(own);
+            }
+            let (Some((id, _)), Some(&first)) = (reply.merge, parts.first()) else { continue };
+            let request = |(stop, index): (usize, usize)| tour.stops[stop].batch.request(index);
+            let (Request { caller, .. }, args) = request(first);
+            let ns = tour.spent.as_nanos() as u64 * reply.parts as u64 / all.max(1) as u64;
+            // A part for a key has the name in front; those for all shards have all arguments.
+            let is_split = self.shared.env.registry.shape(id) != KeyShape::None;
+            let rest = parts[1..].iter().filter(|_| is_split);
+            let rest = rest.flat_map(|&part| request(part).1.from(1).iter());
+            let (bytes, spans) = super::operation::flat(args.iter().chain(rest));
+            let bytes_of =
+                |&(stop, index): &(usize, usize)| tour.stops[stop].batch.reply(index).len();
+            let reply_len = parts.iter().map(bytes_of).sum();
+            let spent = Duration::from_nanos(ns);
+            self.count_whole(id, &Args::new(&bytes, &spans), caller.client, spent, reply_len);
+        }
     }
 
     fn finish_tour(&mut self, conn: &mut Conn, tour: &mut Tour) {
@@ -385,6 +460,7 @@ impl Worker {
         let mut random = self.shard.random.fork();
         debug_assert!(conn.queue.is_empty(), "a tour begins when nothing is under way");
         if conn.session.take_reply() {
+            self.begin_output(conn);
             let mut out = Encoder::new(&mut conn.out, tour.protocol);
             tour.write(&mut out, &mut random);
             conn.kill_now |= self.is_over_hard_limit(conn);

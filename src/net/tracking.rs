@@ -82,6 +82,13 @@ impl Invalid {
         Invalid::Keys(bytes.into())
     }
 
+    fn len(&self) -> usize {
+        match self {
+            Invalid::Keys(bytes) => bytes.len(),
+            Invalid::All => 0,
+        }
+    }
+
     fn write(&self, out: &mut Encoder) {
         match self {
             Invalid::Keys(bytes) => out.raw(bytes),
@@ -281,9 +288,11 @@ impl Worker {
             for clients in clients.chunk_by(|a, b| a.shard() == b.shard()) {
                 let shard = clients[0].shard();
                 let stale = Stale { key: key.clone(), clients: clients.to_vec(), by };
-                match shard == self.index {
-                    true => self.tell_readers(&stale),
-                    false => self.mail.push(shard, Message::Stale(Box::new(stale))),
+                if shard == self.index {
+                    self.tell_readers(&stale);
+                } else {
+                    self.note_passing(stale.bytes());
+                    self.mail.push(shard, Message::Stale(Box::new(stale)));
                 }
             }
         }
@@ -318,6 +327,8 @@ impl Worker {
 
     /// Sends an invalidation to a client, or to the one that gets them in its place.
     fn tell(&mut self, client: u64, tracker: Tracker, keys: &Invalid) {
+        // A buffer that is full becomes twice as large.
+        self.note_passing(2 * keys.len());
         let Some(to) = tracker.redirect else {
             let push = Push::Invalid { keys: keys.clone(), redirected: false };
             return self.send_push(tracker.token, &push);

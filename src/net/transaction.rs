@@ -21,9 +21,10 @@ use super::conn::Conn;
 use super::dispatch::end_caching;
 use super::gather::{Channel, Loans, Wanted};
 use super::worker::Worker;
+use crate::acl::User;
 use crate::command::{
-    Command, CommandId, EXEC_ABORT, InMulti, KeyShape, MAY_REPLICATE, Merge, PUBSUB, Run, Spread,
-    Unknown, WRITE,
+    APART, Command, CommandId, EXEC_ABORT, InMulti, KeyShape, MAY_REPLICATE, Merge, PUBSUB, Run,
+    Spread, Unknown, WRITE,
 };
 use crate::error::CmdError;
 use crate::journal::Unit;
@@ -32,6 +33,7 @@ use crate::route::{Batch, Kind, Merging};
 use crate::rt::{Io, Token};
 use crate::shard::Intent;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Where the requests of a block must run.
 #[derive(Debug, Default, Clone, Copy)]
@@ -58,7 +60,12 @@ pub struct Transaction {
     /// The requests since MULTI.
     queue: Option<Box<Batch>>,
     place: Place,
+    /// Whose rights were looked at when the requests were queued; `None` for several users', or one that
+    /// has changed meanwhile.
+    user: Option<Arc<User>>,
     watched: HashSet<(usize, Box<[u8]>)>,
+    /// Bytes of their names.
+    watched_bytes: usize,
     /// The shards of the watched keys.
     watched_on: Vec<usize>,
     /// EXEC has begun: what it has borrowed, and the next request to run.
@@ -68,9 +75,23 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Whether one of the requests can only run at the connection.
-    pub(super) fn needs_client(&self) -> bool {
-        self.place.here
+    /// The requests since MULTI.
+    pub(super) fn queue(&self) -> Option<&Batch> {
+        self.queue.as_deref()
+    }
+
+    /// Bytes of memory of what is watched, here and where it lives.
+    pub(super) fn watched_bytes(&self) -> usize {
+        const EACH: usize = 2 * size_of::<(usize, Box<[u8]>)>() + 32;
+        self.watched.len() * EACH + 2 * self.watched_bytes
+    }
+
+    /// Whether one of the requests can only run at the connection, of this user.
+    ///
+    /// Where the rights have changed since a request was queued, each is looked at again when it runs.
+    pub(super) fn needs_client(&self, user: &Arc<User>) -> bool {
+        let is_same = self.user.as_ref().is_some_and(|own| Arc::ptr_eq(own, user));
+        self.place.here || (self.queue.is_some() && !is_same)
     }
 
     /// The shards of its requests' keys: the only one, or `None` when there are more or none, and then
@@ -129,11 +150,17 @@ impl Worker {
         args: &Args,
     ) {
         conn.session.last_command = command.name;
-        let caller = super::dispatch::caller(conn);
+        let (caller, user) = (super::dispatch::caller(conn), conn.session.user().clone());
         let Some(multi) = &mut conn.session.multi else { return };
         if !multi.failed {
             let transaction = conn.transaction.get_or_insert_default();
             self.place(&mut transaction.place, command, owner, args);
+            let same = transaction.user.as_ref().is_some_and(|own| Arc::ptr_eq(own, &user));
+            if multi.requests == 0 {
+                transaction.user = Some(user);
+            } else if !same {
+                transaction.user = None;
+            }
             let queue = match &mut transaction.queue {
                 Some(queue) => queue,
                 none => none.insert(self.batch(self.index, token)),
@@ -160,6 +187,7 @@ impl Worker {
         match (command.run, command.spread) {
             (Run::Session(_), _) => place.here = true,
             (_, Spread::EveryShard { .. } | Spread::Cursor) => place.everywhere = true,
+            _ if command.flags.has(APART) => place.everywhere = true,
             _ if self.reaches_all(command, args, true) => place.everywhere = true,
             _ => match (owner, command.key_indexes(args)) {
                 (Some(owner), _) => place.add(owner),
@@ -173,15 +201,30 @@ impl Worker {
         }
     }
 
-    pub(super) fn exec(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
+    /// Whether one of the commands that wait for EXEC is such that `test` says so.
+    pub(super) fn any_queued(
+        &mut self,
+        conn: &Conn,
+        test: fn(&mut Worker, &'static Command, &Args) -> bool,
+    ) -> bool {
+        let Some(queue) = conn.transaction.as_ref().and_then(|t| t.queue()) else { return false };
+        (0..queue.len()).any(|at| {
+            let (request, args) = queue.request(at);
+            test(self, self.shared.env.registry.command(request.id), &args)
+        })
+    }
+
+    pub(super) fn exec(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn, id: CommandId) {
         let failed = conn.session.multi.is_some_and(|multi| multi.failed);
         if failed {
             self.forget(io, token, conn);
+            self.shard.stats.per_command[id.0 as usize].failed.add(1);
             self.shard.stats.count_error(&EXEC_ABORT);
             return self.reply_to_command(conn, |out| out.error(&EXEC_ABORT));
         }
         let mut transaction = conn.transaction.take().unwrap_or_default();
         let mut place = transaction.place;
+        place.here = transaction.needs_client(conn.session.user());
         transaction.watched_on.iter().for_each(|&owner| place.add(owner));
         let mut queue = match transaction.queue.take() {
             Some(queue) => queue,
@@ -357,6 +400,12 @@ impl Worker {
             let (request, args) = queue.request(running.next);
             running.next += 1;
             let command = self.shared.env.registry.command(request.id);
+            if !conn.session.is_unrestricted()
+                && let Some(error) = self.denial_in_exec(io, token, conn, (request.id, &args))
+            {
+                self.reply_to_command(conn, |out| out.error(&error));
+                continue;
+            }
             match command.run {
                 Run::Session(handler) => {
                     self.run_session(io, token, conn, (request.id, handler), args);
@@ -503,6 +552,7 @@ impl Worker {
         let mut new: Vec<Vec<&[u8]>> = vec![Vec::new(); self.slots.shards()];
         for key in args.iter().skip(1) {
             if transaction.watched.insert((db, key.into())) {
+                transaction.watched_bytes += key.len();
                 new[self.slots.owner_of(key)].push(key);
             }
         }
@@ -553,6 +603,7 @@ impl Worker {
         conn.session.watched = 0;
         let Some(transaction) = &mut conn.transaction else { return Vec::new() };
         transaction.watched.clear();
+        transaction.watched_bytes = 0;
         let owners = std::mem::take(&mut transaction.watched_on);
         let client = conn.session.id;
         let batch = |owner| {

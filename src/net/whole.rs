@@ -6,7 +6,9 @@
 use super::dispatch::evenly_spaced;
 use super::gather::{Loan, Loans};
 use super::scanning::Scanning;
+use super::script::Holds;
 use super::worker::Worker;
+use crate::clock;
 use crate::command::{Caller, Command, CommandId, Run, ShardFn, Spread, execute};
 use crate::resp::{Args, Encoder};
 use crate::route::merge;
@@ -25,9 +27,15 @@ impl Worker {
         out: &mut Vec<u8>,
     ) {
         let command = self.shared.env.registry.command(id);
+        let (began, start) = (clock::monotonic(), out.len());
+        let in_parts = match command.spread {
+            Spread::EveryShard { .. } => !matches!(command.run, Run::Script(_)),
+            Spread::PerKey { .. } => self.is_in_parts(command, args),
+            _ => false,
+        };
         match command.spread {
             _ if matches!(command.run, Run::Script(_)) => {
-                self.run_script(io, (id, now), args, caller, Some(loans), out);
+                self.run_script(io, (id, now), args, caller, Holds::All(loans), out);
             }
             Spread::EveryShard { part, merge: kind } => {
                 let parts = self.run_parts((id, part, now), args, caller, loans);
@@ -35,7 +43,7 @@ impl Worker {
                 let mut random = self.shard.random.fork();
                 merge(kind, &parts, &mut Encoder::new(out, caller.protocol), &mut random);
             }
-            Spread::PerKey { part, merge: kind } if self.is_in_parts(command, args) => {
+            Spread::PerKey { part, merge: kind } if in_parts => {
                 let parts = self.run_key_parts((id, part, now), args, caller, loans);
                 let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
                 let mut random = self.shard.random.fork();
@@ -43,6 +51,10 @@ impl Worker {
             }
             Spread::Cursor => self.scan_all(io, (id, now), args, caller, loans, out),
             _ => self.run_keyed(io, (id, command, now), args, caller, loans, out),
+        }
+        if in_parts {
+            let reply = out.len().saturating_sub(start);
+            self.count_whole(id, args, caller.client, began.elapsed(), reply);
         }
     }
 
@@ -78,6 +90,7 @@ impl Worker {
         caller: Caller,
         loans: &mut Loans,
     ) -> Vec<Vec<u8>> {
+        let caller = Caller { is_part: true, ..caller };
         let shards = self.slots.shards();
         let run = |shard| {
             let mut reply = Vec::new();
@@ -106,6 +119,7 @@ impl Worker {
         caller: Caller,
         loans: &mut Loans,
     ) -> Vec<Vec<u8>> {
+        let caller = Caller { is_part: true, ..caller };
         let indexes = self.shared.env.registry.command(id).key_indexes(args).unwrap_or_default();
         let run = |(n, &at): (usize, &u32)| {
             let end = indexes.get(n + 1).map_or(args.len(), |&next| next as usize);

@@ -2,28 +2,37 @@
 
 use super::blocking::Waiters;
 use super::busy::{Busy, BusyShards};
-use super::conn::{Conn, KEPT_BUFFER};
+use super::client_memory::Crowd;
+use super::conn::Conn;
 use super::cron::Background;
+use super::desk::Desk;
 use super::dispatch::Planned;
 use super::gather::Gathers;
 use super::line::Line;
 use super::mail::Message;
+use super::memory::Memory;
 use super::monitor::Monitors;
 use super::pause::Pause;
+use super::pool::Pool;
 use super::recording::Recording;
+use super::reloading::{LoadAgain, ReloadHere, Reloads};
+use super::rights::Rights;
 use super::saving::{Saves, SavingHere};
 use super::script::Scripts;
 use super::subscribers::Subscribers;
 use super::syncing::SyncWaits;
+use super::tls::TlsContext;
 use super::tracking::Trackers;
+use crate::acl::Users;
 use crate::command::Env;
 use crate::config::{EvictionPolicy, OutputLimit, OutputLimits, ProtectedAction, SaveRule, Values};
+use crate::metrics::ShardStats;
 use crate::persist::Journal;
 use crate::resp::Span;
 use crate::route::{Batch, Mailboxes};
 use crate::rt::{Bells, Handler, Io, Peer, Socket, Token};
 use crate::session::Session;
-use crate::shard::{Access, Encodings, Loaded, Settings, Shard, SlotTable};
+use crate::shard::{Access, Encodings, Loaded, Noted, Settings, Shard, SlotTable, TimingRules};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,13 +49,20 @@ pub struct Shared {
     pub connections: AtomicUsize,
     pub stopping: AtomicBool,
     pub busy: BusyShards,
+    pub desk: Desk,
     /// Shards that have not got yet what was loaded for them; until it is 0, commands on keys are
     /// refused.
     pub loading: AtomicUsize,
-    /// What was loaded, by shard, and where effects are recorded from then on.
+    /// What was loaded, by shard.
     pub loaded: Box<[Mutex<Option<Loaded>>]>,
-    pub journal: Option<Arc<Journal>>,
+    /// Where effects are recorded, if they are.
+    pub journal: Arc<Journal>,
     pub saves: Saves,
+    pub reloads: Reloads,
+    /// How DEBUG RELOAD loads.
+    pub load_again: LoadAgain,
+    /// What clients of TLS listeners begin with.
+    pub tls: Arc<TlsContext>,
     /// A shard is giving up tracked keys; not two at once, or they would give up too many.
     pub giving_up: AtomicBool,
 }
@@ -67,9 +83,8 @@ pub(super) struct Limits {
     pub clients: usize,
     pub timeout_s: u32,
     pub bulk_len_max: usize,
-    /// Clients from elsewhere are turned away.
+    /// Clients from elsewhere are turned away while anybody could do anything.
     pub protected: bool,
-    pub password: bool,
     /// Who may use commands that can harm the server.
     pub protected_commands: ProtectedAction,
     /// Rounds of background work a second.
@@ -86,6 +101,12 @@ pub(super) struct Limits {
     /// By how much, percent, and to how much, bytes, append-only files grow before they are rewritten.
     pub rewrite_at: (u32, u64),
     pub save: Vec<SaveRule>,
+    /// Writes are refused while the last snapshot has failed.
+    pub stops_unsaved: bool,
+    /// Snapshots have long strings compressed.
+    pub compresses: bool,
+    /// Microseconds that a snapshot takes for a key; for so many keys when it is negative.
+    pub key_save_delay: i32,
 }
 
 impl Limits {
@@ -96,8 +117,7 @@ impl Limits {
             clients: config.maxclients as usize,
             timeout_s: config.timeout,
             bulk_len_max: config.proto_max_bulk_len.min(SPAN_MAX) as usize,
-            protected: config.protected_mode && config.requirepass.is_none(),
-            password: config.requirepass.is_some(),
+            protected: config.protected_mode,
             protected_commands: config.enable_debug_command,
             hz: config.hz,
             tracked_keys: config.tracking_table_max_keys,
@@ -107,6 +127,9 @@ impl Limits {
             snapshot_percent: config.snapshot_max_cpu,
             rewrite_at: (config.auto_aof_rewrite_percentage, config.auto_aof_rewrite_min_size),
             save: config.save.clone(),
+            stops_unsaved: config.stop_writes_on_bgsave_error && !config.save.is_empty(),
+            compresses: config.rdbcompression,
+            key_save_delay: config.rdb_key_save_delay,
         }
     }
 }
@@ -129,6 +152,19 @@ pub fn shard_settings(config: &Values) -> Settings {
         lazy_flush: config.lazyfree_lazy_user_flush,
         events: config.notify_keyspace_events,
         encodings: encodings(config),
+        timing: timing_rules(config),
+    }
+}
+
+fn timing_rules(config: &Values) -> TimingRules {
+    let limit = |value: i64| u64::try_from(value).ok();
+    TimingRules {
+        slower_than_us: limit(config.slowlog_log_slower_than),
+        request_larger_than: limit(config.commandlog_request_larger_than),
+        reply_larger_than: limit(config.commandlog_reply_larger_than),
+        event_ms: Some(config.latency_monitor_threshold).filter(|ms| *ms > 0),
+        histograms: config.latency_tracking,
+        hot_keys_every: config.hot_keys_sampling,
     }
 }
 
@@ -151,8 +187,9 @@ fn encodings(config: &Values) -> Encodings {
 /// Replies of so many bytes leave although more are to come, bytes.
 const ENOUGH_TO_SEND: usize = 16 << 10;
 
-/// Buffers and batches that are kept for reuse, each.
-const POOL: usize = 256;
+/// Replies that may wait for a client that has not logged in and does not read, bytes. No honest one has
+/// asked for more before it has seen the first of them.
+pub(super) const STRANGER_OUTPUT_MAX: usize = 4 << 10;
 
 /// One shard's worker; see the module's drawing.
 pub struct Worker {
@@ -162,12 +199,20 @@ pub struct Worker {
     pub(super) slots: SlotTable,
     pub(super) mail: Mailboxes<Message>,
     pub(super) limits: Limits,
+    /// The users, as of when this shard was last told of a change.
+    pub(super) users: Arc<Users>,
+    /// By number, whether a listener is one for TLS.
+    tls_listeners: Vec<bool>,
+    /// Room for what TLS opens of a read.
+    pub(super) plain: Vec<u8>,
+    pub(super) memory: Memory,
+    pub(super) crowd: Crowd,
     /// By token index; the token tells whether it is the connection that was meant.
     conns: Vec<Option<(Token, Box<Conn>)>>,
     /// Connections with something to send or to settle at the end of the turn.
     dirty: Vec<Token>,
-    buffers: Vec<Vec<u8>>,
-    batches: Vec<Box<Batch>>,
+    buffers: Pool<Vec<u8>>,
+    batches: Pool<Box<Batch>>,
     /// Batches of the connection being served, by target shard.
     pub(super) building: Vec<Option<Box<Batch>>>,
     pub(super) planned: Vec<Planned>,
@@ -181,9 +226,15 @@ pub struct Worker {
     pub(super) pause: Pause,
     pub(super) recording: Recording,
     pub(super) saving: SavingHere,
+    pub(super) reloading: ReloadHere,
     pub(super) sync_waits: SyncWaits,
     pub(super) busy: Busy,
+    /// Commands to be logged whose clients were not found yet.
+    pub(super) unplaced: Vec<Noted>,
+    /// The last question of the admin port that was answered.
+    pub(super) desk_seen: u64,
     pub(super) scripts: Scripts,
+    pub(super) rights: Rights,
     /// Connections that are not read from because the queue to a shard is full.
     pub(super) held_back: Vec<Token>,
     /// Milliseconds since the epoch, as of this turn.
@@ -197,18 +248,26 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, shard: Shard, mail: Mailboxes<Message>) -> Worker {
         let shards = mail.shards();
         let limits = Limits::new(&shared.env.config());
+        let memory = Memory::new(&shared.env.config(), shards);
+        let crowd = Crowd::new(&shared.env.config());
         let line = Line::new(shared.env.faults);
-        Worker {
+        let users = shared.env.acl.users();
+        let mut worker = Worker {
             index: shard.index,
             shard,
             shared,
             slots: SlotTable::contiguous(shards),
             mail,
             limits,
+            users,
+            tls_listeners: Vec::new(),
+            plain: Vec::new(),
+            memory,
+            crowd,
             conns: Vec::new(),
             dirty: Vec::new(),
-            buffers: Vec::new(),
-            batches: Vec::new(),
+            buffers: Pool::default(),
+            batches: Pool::default(),
             building: (0..shards).map(|_| None).collect(),
             planned: Vec::new(),
             spans: Vec::new(),
@@ -221,14 +280,26 @@ impl Worker {
             pause: Pause::default(),
             recording: Recording::default(),
             saving: SavingHere::default(),
+            reloading: ReloadHere::default(),
             sync_waits: SyncWaits::default(),
             busy: Busy::default(),
+            unplaced: Vec::new(),
+            desk_seen: 0,
             scripts: Scripts::default(),
+            rights: Rights::default(),
             held_back: Vec::new(),
             now: 0,
             background: Background::default(),
             more: false,
-        }
+        };
+        let shared = worker.shared.clone();
+        worker.limit_memory(&shared.env.config());
+        worker
+    }
+
+    /// Whose connections are to be served over TLS, of the listeners that its driver has.
+    pub fn set_tls_listeners(&mut self, listeners: Vec<bool>) {
+        self.tls_listeners = listeners;
     }
 
     /// Takes a connection out, to be put back by [`Worker::put`] unless it is closed.
@@ -261,6 +332,9 @@ impl Worker {
     pub(super) fn put(&mut self, token: Token, mut conn: Box<Conn>) {
         self.push_early(&mut conn);
         self.note_write(&mut conn);
+        if self.crowd.is_limited() {
+            self.count_client(token, &mut conn);
+        }
         if !conn.dirty && (conn.has_output() || conn.wants_settling()) {
             conn.dirty = true;
             self.dirty.push(token);
@@ -322,9 +396,19 @@ impl Worker {
             && conns().all(|conn| conn.is_quiet())
     }
 
+    /// What this shard counts.
+    pub fn stats(&self) -> Arc<ShardStats> {
+        self.shard.stats.clone()
+    }
+
     /// How many clients watch keys of this shard.
     pub fn watchers(&self) -> usize {
         self.shard.keyspace.watchers()
+    }
+
+    pub(super) fn conn_slot(&self, token: Token) -> Option<&Conn> {
+        let slot = self.conns.get(token.index as usize)?.as_ref();
+        slot.filter(|(own, _)| *own == token).map(|(_, conn)| &**conn)
     }
 
     pub(super) fn conn_slots(&self) -> usize {
@@ -335,28 +419,37 @@ impl Worker {
         self.conns[index].as_ref().map(|(token, conn)| (*token, &**conn))
     }
 
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+    /// Keeps less to be used again when there is less memory.
+    pub(super) fn limit_pools(&mut self, memory: u64) {
+        let shards = self.slots.shards();
+        self.buffers.limit(memory, shards);
+        self.batches.limit(memory, shards);
     }
 
-    pub(super) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if (1..=KEPT_BUFFER).contains(&buffer.capacity()) && self.buffers.len() < POOL {
-            buffer.clear();
-            self.buffers.push(buffer);
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.buffers.take()
+    }
+
+    pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffers.keep(buffer);
+    }
+
+    /// Has a connection a buffer into which replies can be written.
+    #[inline]
+    pub(super) fn begin_output(&mut self, conn: &mut Conn) {
+        if conn.out.capacity() == 0 {
+            conn.out = self.buffer();
         }
     }
 
     pub(super) fn batch(&mut self, owner: usize, connection: Token) -> Box<Batch> {
-        let mut batch = self.batches.pop().unwrap_or_default();
+        let mut batch = self.batches.take();
         batch.reset(owner, self.index, connection);
         batch
     }
 
-    pub(super) fn keep_batch(&mut self, mut batch: Box<Batch>) {
-        if self.batches.len() < POOL {
-            batch.shrink();
-            self.batches.push(batch);
-        }
+    pub(super) fn keep_batch(&mut self, batch: Box<Batch>) {
+        self.batches.keep(batch);
     }
 
     /// Closes a connection at once and forgets it.
@@ -367,13 +460,16 @@ impl Worker {
             self.conns[token.index as usize] = Some((token, conn));
             return;
         }
+        self.take_leave(io, token, &mut conn);
         self.forget_closed(io, token, &mut conn);
         self.forget_blocked(&mut conn);
         self.forget_sync_wait(token, &mut conn);
+        self.forget_held(token, &conn);
         self.unsubscribe_all(token, &mut conn);
         self.stop_tracking(&mut conn);
         self.stop_monitoring(&mut conn);
         self.forget_target(&conn);
+        self.uncount_client(token, &mut conn);
         io.close(token);
         self.keep_buffer(conn.out);
         self.shard.stats.connections_now.sub(1);
@@ -384,7 +480,7 @@ impl Worker {
     fn settle(&mut self, io: &mut dyn Io, token: Token) {
         let Some(mut conn) = self.take(token) else { return };
         conn.dirty = false;
-        if conn.kill_now || (conn.ended && conn.is_blocked()) {
+        if conn.kill_now || (conn.ended && (conn.is_blocked() || conn.is_in_handshake())) {
             return self.drop_conn(io, token, conn);
         }
         if self.is_over_output_limit(&mut conn) {
@@ -403,8 +499,8 @@ impl Worker {
         } || conn.pieces_len + conn.out.len() >= ENOUGH_TO_SEND;
         if conn.sending == 0
             && conn.has_output()
-            && complete
-            && !self.holds_output(token, &mut conn)
+            && (conn.has_sealed_output() || (complete && !self.holds_output(token, &mut conn)))
+            && !conn.detaching
         {
             self.send(io, token, &mut conn);
         }
@@ -422,6 +518,9 @@ impl Worker {
                 io.detach(token);
             }
         }
+        if self.crowd.is_limited() {
+            self.count_client(token, &mut conn);
+        }
         let index = token.index as usize;
         self.conns[index] = Some((token, conn));
     }
@@ -435,6 +534,10 @@ impl Worker {
     fn is_over_output_limit(&self, conn: &mut Conn) -> bool {
         let limit = self.output_limit(conn);
         let bytes = conn.output_len() as u64;
+        let is_stranger = conn.session.is_stranger();
+        if is_stranger && conn.sending > 0 && bytes > STRANGER_OUTPUT_MAX as u64 {
+            return true;
+        }
         if limit.hard > 0 && bytes > limit.hard {
             return true;
         }
@@ -449,13 +552,16 @@ impl Worker {
     fn welcome(&self, peer: Peer) -> (Session, Option<&'static str>) {
         let id = self.shared.next_client.fetch_add(1, Ordering::Relaxed);
         let refusal = if self.shared.connections.load(Ordering::Relaxed) >= self.limits.clients {
-            Some("-ERR max number of clients reached\r\n")
-        } else if !peer.is_local() && self.limits.protected {
+            Some(TOO_MANY)
+        } else if self.limits.protected
+            && !peer.is_local()
+            && self.users.default_user().needs_no_password()
+        {
             Some(PROTECTED)
         } else {
             None
         };
-        (Session::new(id, peer, !self.limits.password, self.now), refusal)
+        (Session::new(id, peer, &self.users, self.now), refusal)
     }
 
     /// Sends what connections have got, in the middle of a slow script; they are settled later.
@@ -464,7 +570,7 @@ impl Worker {
             let token = self.dirty[at];
             self.with_conn(io, token, |worker, io, conn| {
                 let ready = conn.sending == 0 && conn.has_output() && !conn.kill_now;
-                if ready && !worker.holds_output(token, conn) {
+                if ready && (conn.has_sealed_output() || !worker.holds_output(token, conn)) {
                     worker.send(io, token, conn);
                 }
             });
@@ -472,12 +578,33 @@ impl Worker {
     }
 
     /// Sends the next piece of what a connection has got.
+    #[inline]
     fn send(&mut self, io: &mut dyn Io, token: Token, conn: &mut Conn) {
-        let buffer = conn.next_piece();
+        let (buffer, replies) = match conn.tls.is_some() {
+            false => {
+                let piece = conn.next_piece();
+                let len = piece.len();
+                (piece, len)
+            }
+            true => match self.next_sealed(conn) {
+                Some(sealed) => sealed,
+                None => return,
+            },
+        };
         conn.sending = buffer.len();
-        conn.session.output_bytes += buffer.len() as u64;
-        self.shard.stats.output_bytes.add(buffer.len() as u64);
+        conn.session.output_bytes += replies as u64;
+        self.shard.stats.output_bytes.add(replies as u64);
+        self.shard.stats.sends.add(1);
         io.send(token, buffer);
+    }
+
+    /// Sleeps while all shards are to (`DEBUG SLEEP`).
+    #[inline]
+    fn sleep_along(&self, io: &mut dyn Io) {
+        if self.shared.env.is_asleep() {
+            self.shared.env.sleep_along();
+            io.look_at_clock();
+        }
     }
 
     fn flush(&mut self, io: &mut dyn Io) {
@@ -485,8 +612,11 @@ impl Worker {
             self.settle(io, token);
         }
         self.mail.flush(|shard, urgent| io.ring(shard, urgent));
+        self.wake_evictors(io);
     }
 }
+
+const TOO_MANY: &str = "-ERR max number of clients reached\r\n";
 
 const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is set for the default \
     user, so only clients on this machine are served. Set a password (requirepass), or turn the \
@@ -494,15 +624,21 @@ const PROTECTED: &str = "-DENIED Corelane is in protected mode: no password is s
     nobody else can reach this port.\r\n";
 
 // Every pair of shards has room for a thousand messages, and a shard for many connections.
-const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 752);
+const _: () = assert!(size_of::<Message>() <= 48 && size_of::<Conn>() <= 784);
 
 impl Handler for Worker {
-    fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, _listener: usize) {
+    fn accepted(&mut self, io: &mut dyn Io, connection: Token, peer: Peer, listener: usize) {
         self.now = io.now();
         let (session, refusal) = self.welcome(peer);
         let mut conn = Box::new(Conn::new(session, connection, self.index));
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.shard.stats.connections_now.add(1);
+        let is_tls = self.tls_listeners.get(listener) == Some(&true);
+        if is_tls && (!self.begin_tls(&mut conn) || refusal == Some(TOO_MANY)) {
+            // No text can be sent before a handshake, and for that there is no room.
+            self.shard.stats.connections_rejected.add(1);
+            return self.drop_conn(io, connection, conn);
+        }
         match refusal {
             None => self.shard.stats.connections_received.add(1),
             Some(text) => {
@@ -515,6 +651,7 @@ impl Handler for Worker {
     }
 
     fn received(&mut self, io: &mut dyn Io, connection: Token, bytes: &mut [u8]) {
+        self.sleep_along(io);
         self.now = io.now();
         let Some(mut conn) = self.take(connection) else {
             return self.keep_received(connection, bytes);
@@ -528,8 +665,12 @@ impl Handler for Worker {
                 None => return,
             };
         }
-        self.feed(io, connection, &mut conn, bytes);
+        match conn.tls.is_some() {
+            false => self.feed(io, connection, &mut conn, bytes),
+            true => self.feed_sealed(io, connection, &mut conn, bytes),
+        }
         self.put(connection, conn);
+        self.evict_clients();
     }
 
     fn ended(&mut self, io: &mut dyn Io, connection: Token) {
@@ -566,8 +707,10 @@ impl Handler for Worker {
     }
 
     fn turn_end(&mut self, io: &mut dyn Io) {
+        self.sleep_along(io);
         self.now = io.now();
         self.more = false;
+        self.shard.stats.turns.add(1);
         self.release_written();
         if self.shared.loading.load(Ordering::Relaxed) > 0 {
             self.take_loaded();
@@ -581,17 +724,30 @@ impl Handler for Worker {
         self.look_at_deadlines(io);
         self.tell_of_saves(io);
         self.look_at_syncs(io);
+        if self.is_reloading() {
+            self.look_at_reload(io);
+        }
         if self.pause.is_on() || self.pause.has_held() {
             self.look_at_pause(io);
         }
+        self.shard.keyspace.keeps_expired = self.pause.keeps_expired();
         self.deliver_served(io);
         self.push_kept();
         self.work_in_background(io);
+        self.evict_clients();
+        self.watch_memory();
         self.send_published();
         self.tell_followers();
         self.push_kept();
         self.show_lines();
+        self.log_rest();
+        if self.is_asked_at_desk() {
+            self.answer_at_desk(io);
+        }
         self.hand_over_effects();
+        if !self.rights.is_settled() {
+            self.look_at_rights(io);
+        }
         self.flush(io);
     }
 
@@ -607,6 +763,7 @@ impl Handler for Worker {
             || self.has_news_of_saves()
             || self.has_news_of_syncs()
             || self.is_loaded()
+            || self.is_asked_at_desk()
         {
             bell.disarm();
             return None;
@@ -617,7 +774,8 @@ impl Handler for Worker {
             [self.waiters.next_deadline(), self.pause.deadline(), self.sync_waits.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().map_or(wait, |at| at - self.now);
         let wait = wait.min(deadline);
-        let wait = Duration::from_millis(wait.clamp(1, 1000) as u64);
+        let most = if self.is_reloading() { 2 } else { 1000 };
+        let wait = Duration::from_millis(wait.clamp(1, most) as u64);
         Some(self.saving.wait().map_or(wait, |slice| slice.min(wait)))
     }
 

@@ -145,7 +145,7 @@ fn load_base(loading: &Loading, manifest: &Manifest) -> Result<Vec<Loaded>, Fata
     let Some(base) = manifest.base else {
         return Ok(empty(loading, manifest.segments.first().map_or(1, |g| g.shards)));
     };
-    at_once(base.shards, |index| load_one(loading, &base.base(index), index))
+    at_once(loading.threads, base.shards, |index| load_one(loading, &base.base(index), index))
 }
 
 fn load_one(loading: &Loading, name: &str, index: usize) -> Result<Loaded, Fatal> {
@@ -159,7 +159,9 @@ fn check_base(loading: &Loading, checked: &mut Checked) -> Option<Option<Vec<Loa
     let Some(base) = checked.manifest.base else {
         return Some(load_base(loading, &checked.manifest).ok());
     };
-    let results = at_once(base.shards, |index| Ok(load_one(loading, &base.base(index), index)));
+    let results = at_once(loading.threads, base.shards, |index| {
+        Ok(load_one(loading, &base.base(index), index))
+    });
     let (mut all, slots) = (Vec::new(), SlotTable::contiguous(base.shards));
     for (index, result) in results.into_iter().flatten().enumerate() {
         let name = base.base(index);
@@ -186,7 +188,7 @@ fn scan_all(
     generation: Generation,
     checked: &mut Checked,
 ) -> io::Result<Segments> {
-    let scanned = at_once(generation.shards, |shard| {
+    let scanned = at_once(loading.threads, generation.shards, |shard| {
         Ok(scan::scan(loading.disk, &generation.segment(shard)))
     });
     let scanned = scanned.map_err(|fatal| io::Error::other(cause(fatal)))?;
@@ -342,7 +344,7 @@ fn replay_all(
             loaded = Loaded::distribute(loaded, &SlotTable::contiguous(shards));
         }
         let given: Vec<_> = loaded.into_iter().map(|loaded| Mutex::new(Some(loaded))).collect();
-        let replayed = at_once(shards, |index| {
+        let replayed = at_once(loading.threads, shards, |index| {
             let loaded = given[index].lock().ok().and_then(|mut loaded| loaded.take());
             replay_segment(loading, loaded, &segments.scans[index], index, end.round)
         });

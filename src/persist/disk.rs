@@ -3,7 +3,7 @@
 //! Behind it is a directory, or for tests a disk that fails, fills up and forgets what was not synced.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,11 +54,14 @@ pub trait Appender: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// How long it takes a disk that is slow on purpose to do something.
+const SLOW: Duration = Duration::from_millis(3);
+
 /// A directory of the file system.
 #[derive(Debug, Clone)]
 pub struct Directory {
     root: PathBuf,
-    /// Appending takes so long, for tests.
+    /// Whatever changes something takes so long, for tests.
     delay: Option<Duration>,
     /// Locked as long as somebody has this.
     claim: Option<Arc<File>>,
@@ -74,8 +77,12 @@ impl Directory {
     }
 
     /// The same directory on a disk that takes its time.
-    pub fn slowed(self, delay: Duration) -> Directory {
-        Directory { delay: Some(delay), ..self }
+    pub fn slowed(self) -> Directory {
+        Directory { delay: Some(SLOW), ..self }
+    }
+
+    fn take_time(&self) {
+        self.delay.into_iter().for_each(std::thread::sleep);
     }
 
     fn appender(&self, file: File) -> Arc<dyn Appender> {
@@ -104,14 +111,17 @@ impl Directory {
 
 impl Disk for Directory {
     fn create(&self, name: &str) -> io::Result<Arc<dyn Appender>> {
+        self.take_time();
         let path = self.root.join(name);
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
         Ok(self.appender(file))
     }
 
     fn append_from(&self, name: &str, len: u64) -> io::Result<Arc<dyn Appender>> {
-        let file = OpenOptions::new().append(true).open(self.root.join(name))?;
+        let mut file = OpenOptions::new().write(true).open(self.root.join(name))?;
         file.set_len(len)?;
+        // Opened for appending, it could not be written over.
+        file.seek(SeekFrom::End(0))?;
         Ok(self.appender(file))
     }
 
@@ -124,19 +134,24 @@ impl Disk for Directory {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.take_time();
         let new = self.root.join(format!("{name}.new"));
         let mut file = File::create(&new)?;
         file.write_all(bytes)?;
+        self.take_time();
         file.sync_all()?;
+        self.take_time();
         fs::rename(&new, self.root.join(name))?;
         self.sync_names()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.take_time();
         fs::remove_file(self.root.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.take_time();
         fs::rename(self.root.join(from), self.root.join(to))
     }
 
@@ -146,6 +161,7 @@ impl Disk for Directory {
     }
 
     fn sync_names(&self) -> io::Result<()> {
+        self.take_time();
         File::open(&self.root)?.sync_all()
     }
 
@@ -181,7 +197,6 @@ impl Appender for File {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        use std::io::{Seek, SeekFrom};
         self.set_len(len)?;
         let mut file = self;
         file.seek(SeekFrom::Start(len)).map(drop)
@@ -205,6 +220,7 @@ impl Appender for Slow {
     }
 
     fn overwrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        std::thread::sleep(self.delay);
         self.file.overwrite(at, bytes)
     }
 
@@ -213,6 +229,7 @@ impl Appender for Slow {
     }
 
     fn sync(&self) -> io::Result<()> {
+        std::thread::sleep(self.delay);
         self.file.sync()
     }
 }
@@ -251,6 +268,8 @@ mod tests {
         file.sync().unwrap();
         assert_eq!(content("a"), "one three");
         let file = disk.append_from("a", 4).unwrap();
+        file.overwrite(1, b"NE").unwrap();
+        assert_eq!(content("a"), "oNE ");
         file.append(&vec![b"x".as_slice(); 3000]).unwrap();
         assert_eq!(disk.len("a").unwrap(), 3004);
         disk.replace("b", b"whole").unwrap();

@@ -14,12 +14,17 @@
 //! that count together are run when all of them are there. Nothing is ever written here: a torn tail stays
 //! where it is, and is told.
 //!
+//! What an RDB file has is loaded by several threads into several shards ([`load_spread`]); commands run one after
+//! the other, since they may be about keys of several shards.
+//!
 //! Absent: the time, which directory and files (the caller's), how entries get to other shards.
 
 mod script;
 mod shard_target;
+mod spread;
 
 pub use shard_target::ShardTarget;
+pub use spread::Spread;
 
 use super::aof_reader::{self, AofError, AofReader, Unit};
 use super::redis_manifest::{Manifest, ManifestError};
@@ -27,6 +32,7 @@ use crate::error::{Fatal, io_text};
 use crate::rdb::buffered::Buffered;
 use crate::rdb::file::{FileError, Item, MAGIC_LEN, Nothing, Options, Reader, Stored, is_rdb};
 use crate::resp::Args;
+use crate::shard::{Loaded, SlotTable};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -222,6 +228,65 @@ pub fn load(
     settings: Settings,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Report, LoadError> {
+    let (files, report) = open_all(source)?;
+    let mut tale = Tale { report, tell, before: 0, told: 0 };
+    load_files(source, files, None, target, settings, &mut tale)?;
+    Ok(tale.end())
+}
+
+/// As [`load`], into several shards, and what an RDB file has by several threads. Keys are with the shards that own
+/// their slots.
+pub fn load_spread(
+    source: &Source,
+    spread: &Spread,
+    settings: Settings,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<(Report, Vec<Loaded>), LoadError> {
+    let (files, report) = open_all(source)?;
+    let mut tale = Tale { report, tell, before: 0, told: 0 };
+    let (mut loaded, mut begun) = (Vec::new(), None);
+    let is_base = matches!(source, Source::Aof(_));
+    if let Some(first) = files.first() {
+        let file = first.file.try_clone().map_err(|error| at(&first.path, Problem::Io(error)))?;
+        let mut stream = Buffered::new(file);
+        if !is_base || stream.want(MAGIC_LEN) && is_rdb(stream.ahead()) {
+            let read = spread.rdb(stream, is_base, &mut tale);
+            let (mut rest, keys) = read.map_err(|problem| at(&first.path, problem))?;
+            loaded = keys;
+            let has_more = is_base && rest.want(1);
+            begun = Some(rest);
+            if !has_more && files[1..].iter().all(|file| file.len == 0) {
+                tale.tell_of(tale.report.progress.total);
+                return Ok((tale.end(), loaded));
+            }
+        } else {
+            begun = Some(stream);
+        }
+    }
+    // Commands may be about keys of several shards.
+    let mut shard = (spread.shard)(0);
+    if let Some(keys) = Loaded::distribute(loaded, &SlotTable::contiguous(1)).pop() {
+        shard.keyspace.adopt(keys);
+    }
+    let mut target = spread.target(&mut shard);
+    load_files(source, files, begun, &mut target, settings, &mut tale)?;
+    drop(target);
+    while shard.keyspace.free_step(FREE_AT_ONCE) {}
+    let slots = SlotTable::contiguous(spread.shards);
+    Ok((tale.end(), Loaded::distribute(vec![shard.keyspace.into_loaded()], &slots)))
+}
+
+/// Elements that are freed between two looks at what is left.
+const FREE_AT_ONCE: usize = 1 << 16;
+
+/// A file that is open.
+struct Opened {
+    path: PathBuf,
+    file: File,
+    len: u64,
+}
+
+fn open_all(source: &Source) -> Result<(Vec<Opened>, Report), LoadError> {
     let paths = match source {
         Source::Rdb(path) => std::slice::from_ref(path),
         Source::Aof(paths) => paths,
@@ -236,17 +301,31 @@ pub fn load(
         };
         let (file, len) = open().map_err(|error| at(path, Problem::Io(error)))?;
         report.progress.total += len;
-        files.push((path, file, len));
+        files.push(Opened { path: path.clone(), file, len });
     }
-    let mut loader = Loader { target, report, tell, before: 0, told: 0 };
+    Ok((files, report))
+}
+
+/// Loads files one after the other; of the first one what is behind the RDB file at its beginning, if that was
+/// `begun`.
+fn load_files(
+    source: &Source,
+    files: Vec<Opened>,
+    mut begun: Option<Buffered<File>>,
+    target: &mut dyn Target,
+    settings: Settings,
+    tale: &mut Tale,
+) -> Result<(), LoadError> {
+    let mut loader = Loader { target, tale };
     let count = files.len();
-    for (index, (path, file, len)) in files.into_iter().enumerate() {
+    for (index, Opened { path, file, len }) in files.into_iter().enumerate() {
+        let path = &path;
         loader.target.begin_file();
-        let stream = Buffered::new(file);
-        let loaded = match source {
-            Source::Rdb(_) => loader.rdb(stream, false).map(|_| ()),
-            Source::Aof(_) if len == 0 => Ok(()),
-            Source::Aof(_) => loader.aof(stream),
+        let loaded = match (source, begun.take()) {
+            (Source::Rdb(_), _) => loader.rdb(Buffered::new(file), false).map(|_| ()),
+            (Source::Aof(_), _) if len == 0 => Ok(()),
+            (Source::Aof(_), Some(stream)) => loader.commands(stream),
+            (Source::Aof(_), None) => loader.aof(Buffered::new(file)),
         };
         match loaded {
             Ok(()) => {}
@@ -257,23 +336,22 @@ pub fn load(
                 if !settings.load_truncated {
                     return Err(at(path, Problem::Aof(error)));
                 }
-                loader.report.torn = Some((path.clone(), error.whole));
+                loader.tale.report.torn = Some((path.clone(), error.whole));
             }
             Err(problem) => return Err(at(path, problem)),
         }
-        loader.before += len;
-        loader.progress(0);
+        loader.tale.before += len;
+        loader.tale.tell_of(0);
     }
     loader.target.end();
-    (loader.tell)(loader.report.progress);
-    Ok(loader.report)
+    Ok(())
 }
 
 /// Bytes between two tales of how far it is.
 const TELL_STEP: u64 = 4 << 20;
 
-struct Loader<'a> {
-    target: &'a mut dyn Target,
+/// What there is to say of the loading, from time to time and in the end.
+struct Tale<'a> {
     report: Report,
     tell: &'a mut dyn FnMut(Progress),
     /// Bytes of the files that are done.
@@ -281,9 +359,9 @@ struct Loader<'a> {
     told: u64,
 }
 
-impl Loader<'_> {
+impl Tale<'_> {
     /// So many bytes of this file are done.
-    fn progress(&mut self, done: u64) {
+    fn tell_of(&mut self, done: u64) {
         let done = self.before + done;
         self.report.progress.done = done;
         if done >= self.told + TELL_STEP {
@@ -292,6 +370,18 @@ impl Loader<'_> {
         }
     }
 
+    fn end(self) -> Report {
+        (self.tell)(self.report.progress);
+        self.report
+    }
+}
+
+struct Loader<'a, 't> {
+    target: &'a mut dyn Target,
+    tale: &'a mut Tale<'t>,
+}
+
+impl Loader<'_, '_> {
     /// An RDB file, and the stream behind its end.
     fn rdb(&mut self, stream: Buffered<File>, is_base: bool) -> Result<Buffered<File>, Problem> {
         let mut reader = Reader::new(stream, self.target.options(is_base)).map_err(Problem::Rdb)?;
@@ -303,12 +393,12 @@ impl Loader<'_> {
             };
             let offset = reader.position();
             taken.map_err(|text| Problem::Refused { offset, text })?;
-            self.progress(offset);
+            self.tale.tell_of(offset);
         }
     }
 
     fn item(&mut self, item: Item, is_base: bool) -> Result<(), String> {
-        let report = &mut self.report;
+        let report = &mut self.tale.report;
         match item {
             Item::Entry(stored) => match self.target.entry(stored, is_base)? {
                 Kept::Yes => report.progress.keys += 1,
@@ -332,6 +422,11 @@ impl Loader<'_> {
         if stream.want(MAGIC_LEN) && is_rdb(stream.ahead()) {
             stream = self.rdb(stream, true)?;
         }
+        self.commands(stream)
+    }
+
+    /// What is behind the RDB file, if there is one.
+    fn commands(&mut self, stream: Buffered<File>) -> Result<(), Problem> {
         let mut reader = AofReader::new(stream);
         loop {
             let run = match reader.next().map_err(Problem::Aof)? {
@@ -344,12 +439,12 @@ impl Loader<'_> {
             };
             let offset = reader.position();
             run.map_err(|text| Problem::Refused { offset, text })?;
-            self.progress(offset);
+            self.tale.tell_of(offset);
         }
     }
 
     fn command(&mut self, args: Args) -> Result<(), String> {
-        let report = &mut self.report;
+        let report = &mut self.tale.report;
         report.progress.commands += 1;
         if let Done::Failed(text) = self.target.command(args)? {
             report.failed += 1;

@@ -7,20 +7,40 @@
 //!
 //! A shard lets go of a reply to a write when `written` has reached what it handed over. While rounds cannot be
 //! written, the queue waits and [`PersistStats::is_failing`], so that new writes are refused.
+//!
+//! # Begun and ended while the server runs
+//!
+//! ```text
+//!   off ── begin ──> waiting ── the first rewrite is done ──> on
+//!    ^                  │ close                               │ close
+//!    └── all is written and synced ── ending <────────────────┘
+//! ```
+//!
+//! While it waits, shards record from the cut of that rewrite on, and all is written; but no manifest names
+//! the files before the snapshots are there too. Whoever wants to know that something is on disk waits as long.
+//!
+//! # A sync that has failed
+//!
+//! The system may take what it could not write for written, so that the next sync succeeds in vain. So
+//! what is not known to be on disk is written again before another sync counts ([`Writer::restore`]), or,
+//! when it cannot be read any more, everything, by a rewrite. Until then writes are refused.
 
+use super::disk::{Directory, Disk};
 use super::manifest::Generation;
 use super::save::Saving;
 use super::writer::{Failure, Handed, Writer};
 use crate::clock;
 use crate::command::Faults;
 use crate::config::FsyncPolicy;
-use crate::metrics::PersistStats;
-use crate::rt::Bells;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::metrics::{LatencyEvent, LatencyMonitor, PersistStats, SAVING_NOTHING, tell_balance};
+use crate::rt::{Bells, heap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two tries to write after a failure.
 const RETRY: Duration = Duration::from_millis(100);
@@ -40,8 +60,10 @@ enum Order {
     },
     /// What follows goes to new segments, behind the snapshots that are being made.
     Switch(Arc<Saving>),
-    /// The data begins with these snapshots; the sender goes when that is so.
+    /// The data begins with these snapshots; the sender is told when that is so.
     Rebase(Generation, Sender<()>),
+    /// Nothing follows.
+    End,
 }
 
 #[derive(Default)]
@@ -50,6 +72,23 @@ struct Queue {
     /// The writer sleeps.
     idle: bool,
     stop: bool,
+    /// [`Order::End`] is in the queue, or nothing takes from it any more.
+    ends: bool,
+}
+
+/// What becomes of effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Off,
+    /// The first rewrite is not done.
+    Waiting,
+    On,
+    /// What was recorded is still being written.
+    Ending,
+}
+
+impl State {
+    const ALL: [State; 4] = [State::Off, State::Waiting, State::On, State::Ending];
 }
 
 /// What the sync thread is to do.
@@ -77,15 +116,23 @@ pub struct Journal {
     early: bool,
     /// By shard: the number of the last thing that is on disk because it has asked for that.
     synced: Box<[AtomicU64]>,
+    state: AtomicU8,
+    /// `no-appendfsync-on-rewrite`
+    lenient: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The directory in use, with the claim to it.
+    directory: Mutex<Option<(PathBuf, Weak<Directory>)>>,
     bells: Bells,
     pub stats: Arc<PersistStats>,
+    latency: Arc<LatencyMonitor>,
 }
 
-/// The threads; joined by [`Threads::stop`].
-pub struct Threads {
-    journal: Arc<Journal>,
-    writer: JoinHandle<()>,
-    sync: JoinHandle<()>,
+/// What cannot be told to shards before a rewrite is done.
+struct Deferred {
+    /// Orders to sync.
+    syncs: Vec<(usize, u64)>,
+    /// By shard: what it has handed over last that is written and should be on disk.
+    reached: Vec<Option<u64>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,7 +145,7 @@ impl Journal {
         shards: usize,
         policy: FsyncPolicy,
         bells: Bells,
-        stats: Arc<PersistStats>,
+        (stats, latency): (Arc<PersistStats>, Arc<LatencyMonitor>),
         faults: Faults,
     ) -> Journal {
         let zeros = || (0..shards).map(|_| AtomicU64::new(0)).collect();
@@ -111,24 +158,119 @@ impl Journal {
             written: zeros(),
             early: faults.ack_before_write,
             synced: zeros(),
+            state: AtomicU8::new(State::Off as u8),
+            lenient: AtomicBool::new(false),
+            threads: Mutex::default(),
+            directory: Mutex::default(),
             bells,
             stats,
+            latency,
         }
     }
 
-    /// Starts the threads.
-    pub fn start(self: &Arc<Journal>, writer: Writer) -> std::io::Result<Threads> {
+    pub fn state(&self) -> State {
+        State::ALL[usize::from(self.state.load(Ordering::Acquire))]
+    }
+
+    /// Whether writes are to be found after a restart.
+    pub fn is_on(&self) -> bool {
+        self.state() == State::On
+    }
+
+    /// Whether there are effects to be written, now or soon.
+    pub fn is_used(&self) -> bool {
+        matches!(self.state(), State::Waiting | State::On)
+    }
+
+    fn change_state(&self, from: State, to: State) -> bool {
+        let (order, other) = (Ordering::AcqRel, Ordering::Acquire);
+        let changed = self.state.compare_exchange(from as u8, to as u8, order, other).is_ok();
+        if changed {
+            self.stats.appending_waits.store(to == State::Waiting, Ordering::Relaxed);
+        }
+        changed
+    }
+
+    /// The directory of this path, claimed for this server.
+    pub fn directory(&self, path: &Path) -> io::Result<Arc<Directory>> {
+        let mut known = locked(&self.directory);
+        if let Some((own, directory)) = &*known
+            && own == path
+            && let Some(directory) = directory.upgrade()
+        {
+            return Ok(directory);
+        }
+        let directory = Arc::new(Directory::open(path)?.claimed()?);
+        *known = Some((path.to_path_buf(), Arc::downgrade(&directory)));
+        Ok(directory)
+    }
+
+    /// Starts the threads, to go on with what was loaded.
+    pub fn start(self: &Arc<Journal>, writer: Writer) -> io::Result<()> {
+        self.start_threads(writer)?;
+        self.state.store(State::On as u8, Ordering::Release);
+        Ok(())
+    }
+
+    /// Starts the threads, to write nothing that counts until the first rewrite is done.
+    pub fn begin(self: &Arc<Journal>, disk: Arc<dyn Disk>) -> Result<(), String> {
+        if !self.change_state(State::Off, State::Waiting) {
+            return Err("what was appended until now is still being written".to_string());
+        }
+        let writer = Writer::begin(disk).map_err(|failure| failure.to_string());
+        let started = writer.and_then(|writer| {
+            let text =
+                |e: io::Error| format!("cannot start a thread: {}", crate::error::io_text(&e));
+            self.start_threads(writer).map_err(text)
+        });
+        if started.is_err() {
+            self.change_state(State::Waiting, State::Off);
+        }
+        started
+    }
+
+    fn start_threads(self: &Arc<Journal>, writer: Writer) -> io::Result<()> {
         let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_string()).spawn(run)
         };
+        let mut threads = locked(&self.threads);
+        // Those of the last time have ended.
+        threads.drain(..).for_each(|thread| drop(thread.join()));
+        *locked(&self.queue) = Queue::default();
+        *locked(&self.sync_work) = SyncWork::default();
+        self.stats.pending.store(0, Ordering::Relaxed);
+        self.stats.write_failing.store(false, Ordering::Relaxed);
+        self.stats.sync_failing.store(false, Ordering::Relaxed);
+        self.stats.rewrite_needed.store(false, Ordering::Relaxed);
         self.stats.size.store(writer.size(), Ordering::Relaxed);
         self.stats.base_size.store(writer.size(), Ordering::Relaxed);
         let (a, b) = (self.clone(), self.clone());
-        Ok(Threads {
-            journal: self.clone(),
-            writer: thread("journal-write", Box::new(move || a.write(writer)))?,
-            sync: thread("journal-sync", Box::new(move || b.sync()))?,
-        })
+        threads.push(thread("journal-write", Box::new(move || a.write(writer)))?);
+        threads.push(thread("journal-sync", Box::new(move || b.sync()))?);
+        Ok(())
+    }
+
+    /// Nothing more is to be recorded: whether somebody has to see to that, and then to call
+    /// [`Journal::close`].
+    pub fn begin_to_end(&self) -> bool {
+        self.change_state(State::On, State::Ending)
+            || self.change_state(State::Waiting, State::Ending)
+    }
+
+    /// Nothing is handed over any more. What was is written if that is possible, and synced.
+    pub fn close(&self) {
+        self.push(Order::End);
+    }
+
+    /// The server stops: writes all that was handed over, syncs it, and ends the threads.
+    pub fn stop(&self) {
+        let threads = std::mem::take(&mut *locked(&self.threads));
+        locked(&self.queue).stop = true;
+        self.wake.notify_one();
+        for thread in threads {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
     }
 
     pub fn policy(&self) -> FsyncPolicy {
@@ -137,6 +279,25 @@ impl Journal {
 
     pub fn set_policy(&self, policy: FsyncPolicy) {
         self.policy.store(policy as u8, Ordering::Relaxed);
+    }
+
+    /// Syncs are left out while a snapshot is written, or not.
+    pub fn set_lenient(&self, lenient: bool) {
+        self.lenient.store(lenient, Ordering::Relaxed);
+    }
+
+    /// The policy as of now.
+    fn present_policy(&self) -> FsyncPolicy {
+        let saves = || self.stats.saving.load(Ordering::Relaxed) != SAVING_NOTHING;
+        match self.lenient.load(Ordering::Relaxed) && saves() {
+            true => FsyncPolicy::No,
+            false => self.policy(),
+        }
+    }
+
+    /// Whether all that is written is on disk.
+    pub fn is_synced_when_written(&self) -> bool {
+        self.is_on() && self.present_policy() == FsyncPolicy::Always
     }
 
     /// Puts effects into the queue.
@@ -158,16 +319,22 @@ impl Journal {
         self.push(Order::Switch(saving));
     }
 
-    /// These snapshots take the place of the segments before them. Returns when that is so.
-    pub fn rebase(&self, base: Generation) {
+    /// These snapshots take the place of the segments before them. Returns when that is so, or is not to be.
+    pub fn rebase(&self, base: Generation) -> io::Result<()> {
         let (sender, done) = channel();
         self.push(Order::Rebase(base, sender));
-        // Nothing is ever sent.
-        let _ = done.recv();
+        let gone =
+            |_| io::Error::new(io::ErrorKind::Interrupted, "the append-only files were given up");
+        done.recv().map_err(gone)
     }
 
     fn push(&self, order: Order) {
         let mut queue = locked(&self.queue);
+        if queue.ends {
+            // Nobody would take it.
+            return;
+        }
+        queue.ends = matches!(order, Order::End);
         queue.orders.push(order);
         if std::mem::take(&mut queue.idle) {
             drop(queue);
@@ -187,15 +354,37 @@ impl Journal {
 
     /// The writer thread.
     fn write(&self, mut writer: Writer) {
+        let reached = vec![None; self.written.len()];
+        let mut deferred = Deferred { syncs: Vec::new(), reached };
         loop {
             let (orders, stop) = self.next_orders(&mut writer);
+            let ends = matches!(orders.last(), Some(Order::End));
             if !orders.is_empty() {
-                self.write_orders(&mut writer, orders);
+                self.write_orders(&mut writer, orders, &mut deferred);
+                tell_balance(heap::balance());
             }
-            if stop {
-                return self.finish(&mut writer);
+            if stop || ends {
+                self.finish(&mut writer);
+                // So that somebody else can have the directory.
+                drop(writer);
+                locked(&self.sync_work).stop = true;
+                self.sync_wake.notify_all();
+                if ends {
+                    self.tell_end();
+                }
+                return;
             }
         }
+    }
+
+    /// It is off now.
+    fn tell_end(&self) {
+        tracing::info!("writes are not appended to files any more");
+        self.stats.write_failing.store(false, Ordering::Relaxed);
+        self.stats.sync_failing.store(false, Ordering::Relaxed);
+        self.stats.rewrite_needed.store(false, Ordering::Relaxed);
+        self.state.store(State::Off as u8, Ordering::Release);
+        self.bells.iter().for_each(|bell| bell.ring());
     }
 
     /// Waits for something to do.
@@ -215,7 +404,43 @@ impl Journal {
         (std::mem::take(&mut queue.orders), queue.stop)
     }
 
-    fn write_orders(&self, writer: &mut Writer, orders: Vec<Order>) {
+    /// Writes a round, and syncs it if the policy is `always`. What took long is remembered: with what
+    /// it had to wait for, since `begun`, when something may have been being synced.
+    fn write_round(
+        &self,
+        writer: &mut Writer,
+        always: bool,
+        (begun, was_syncing): (Instant, bool),
+    ) {
+        let waited = begun.elapsed();
+        self.insist(|| {
+            let (tried, mut appending) = (clock::monotonic(), None);
+            let is_synced = always && !writer.is_lost();
+            let appended = || appending = Some(tried.elapsed());
+            let written = writer.write_round(clock::wall_ms(), is_synced, appended);
+            if let Some(appending) = appending {
+                let now = clock::wall_ms();
+                let saves = self.stats.saving.load(Ordering::Relaxed) != SAVING_NOTHING;
+                let detail = match () {
+                    _ if was_syncing => LatencyEvent::AofWritePendingFsync,
+                    _ if saves => LatencyEvent::AofWriteActiveChild,
+                    _ => LatencyEvent::AofWriteAlone,
+                };
+                self.latency.note(detail, now, waited + appending);
+                self.latency.note(LatencyEvent::AofWrite, now, waited + appending);
+                if is_synced {
+                    self.latency.note(LatencyEvent::AofFsync, now, tried.elapsed() - appending);
+                }
+            }
+            if writer.is_lost() {
+                self.stats.sync_failing.store(true, Ordering::Relaxed);
+                self.stats.rewrite_needed.store(true, Ordering::Relaxed);
+            }
+            written
+        });
+    }
+
+    fn write_orders(&self, writer: &mut Writer, orders: Vec<Order>, deferred: &mut Deferred) {
         let mut reached: Vec<Option<u64>> = vec![None; self.written.len()];
         let mut to_sync = Vec::new();
         let mut bytes = 0;
@@ -226,28 +451,39 @@ impl Journal {
                     bytes += handed.bytes();
                     writer.collect(handed);
                 }
-                Order::Sync { by, number } => to_sync.push((by, number)),
+                Order::Sync { by, number } => deferred.syncs.push((by, number)),
                 Order::Switch(saving) => self.switch_segments(writer, &saving),
-                Order::Rebase(base, done) => {
-                    self.insist(|| writer.rebase(base));
-                    self.stats.size.store(writer.size(), Ordering::Relaxed);
-                    self.stats.base_size.store(writer.size(), Ordering::Relaxed);
-                    drop(done);
-                }
+                Order::Rebase(base, done) => self.put_base(writer, base, &done),
+                Order::End => {}
             }
         }
-        let always = self.policy() == FsyncPolicy::Always;
-        self.wait_for_slow_sync(writer);
-        self.insist(|| writer.write_round(clock::wall_ms(), always));
+        let always = self.present_policy() == FsyncPolicy::Always;
+        let (begun, syncing) = (clock::monotonic(), self.stats.syncing.load(Ordering::Relaxed));
+        match always {
+            // Since the policy was another one.
+            true => self.wait_for_sync(writer),
+            false => self.wait_for_slow_sync(writer),
+        }
+        self.write_round(writer, always, (begun, syncing));
         self.stats.pending.fetch_sub(bytes, Ordering::Relaxed);
         self.stats.size.store(writer.size(), Ordering::Relaxed);
         self.stats.rounds.store(writer.last_round(), Ordering::Relaxed);
-        if !to_sync.is_empty() {
+        let is_lost = self.stats.rewrite_needed.load(Ordering::Relaxed);
+        if writer.is_named() && !is_lost && !deferred.syncs.is_empty() {
+            to_sync.append(&mut deferred.syncs);
             self.wait_for_sync(writer);
             self.insist(|| writer.sync());
         }
         for &(by, number) in &to_sync {
-            self.synced[by].store(number, Ordering::Release);
+            self.synced[by].fetch_max(number, Ordering::AcqRel);
+        }
+        if always && is_lost {
+            // They leave when a rewrite has it.
+            let late = deferred.reached.iter_mut().zip(&mut reached);
+            late.for_each(|(late, number)| *late = number.take().or(*late));
+        } else {
+            let late = deferred.reached.iter_mut().zip(&mut reached);
+            late.for_each(|(late, number)| *number = number.or(late.take()));
         }
         for (shard, number) in reached.iter().enumerate() {
             if let Some(number) = number {
@@ -263,11 +499,40 @@ impl Journal {
         self.look_after_sync(writer);
     }
 
+    /// The data begins with snapshots that are there.
+    fn put_base(&self, writer: &mut Writer, base: Generation, done: &Sender<()>) {
+        self.wait_for_sync(writer);
+        let mut lost = false;
+        let begun = clock::monotonic();
+        let written = self.insist(|| match writer.rebase(base) {
+            Err(failure) if writer.is_lost() => {
+                tracing::error!("{failure}");
+                lost = true;
+                Ok(())
+            }
+            result => result,
+        });
+        if lost || !written {
+            return;
+        }
+        self.latency.note(LatencyEvent::AofRename, clock::wall_ms(), begun.elapsed());
+        self.stats.size.store(writer.size(), Ordering::Relaxed);
+        self.stats.base_size.store(writer.size(), Ordering::Relaxed);
+        if !writer.is_lost() && self.stats.rewrite_needed.swap(false, Ordering::Relaxed) {
+            tracing::warn!("what could not be synced is in the snapshots now");
+            self.stats.sync_failing.store(false, Ordering::Relaxed);
+        }
+        if self.change_state(State::Waiting, State::On) {
+            tracing::info!("writes are appended to files from now on");
+        }
+        let _ = done.send(());
+    }
+
     /// Writes what was handed over until now, and begins new segments.
     fn switch_segments(&self, writer: &mut Writer, saving: &Saving) {
-        let always = self.policy() == FsyncPolicy::Always;
+        let always = self.present_policy() == FsyncPolicy::Always;
         self.wait_for_sync(writer);
-        self.insist(|| writer.write_round(clock::wall_ms(), always));
+        self.insist(|| writer.write_round(clock::wall_ms(), always, || ()));
         let shards = self.written.len();
         let mut generation = None;
         self.insist(|| {
@@ -280,8 +545,8 @@ impl Journal {
         }
     }
 
-    /// Tries something until it succeeds, or the server stops. Meanwhile writes are refused.
-    fn insist(&self, mut work: impl FnMut() -> Result<(), Failure>) {
+    /// Tries something until it succeeds, or all ends: then it answers `false`. Meanwhile writes are refused.
+    fn insist(&self, mut work: impl FnMut() -> Result<(), Failure>) -> bool {
         let mut failed = false;
         while let Err(failure) = work() {
             if !failed {
@@ -292,30 +557,34 @@ impl Journal {
             }
             failed = true;
             self.stats.write_failing.store(true, Ordering::Relaxed);
-            if locked(&self.queue).stop {
+            let queue = locked(&self.queue);
+            if queue.stop || queue.ends {
                 tracing::error!("stopping without having written the last effects: {failure}");
-                return;
+                return false;
             }
+            drop(queue);
             std::thread::sleep(RETRY);
         }
         if failed {
             tracing::warn!("the append-only file can be written again");
             self.stats.write_failing.store(false, Ordering::Relaxed);
         }
+        true
     }
 
     /// Takes what the sync thread has done, and gives it more when it is time.
     fn look_after_sync(&self, writer: &mut Writer) {
-        let period_ms = match self.policy() {
+        self.take_synced(writer);
+        if writer.is_suspect() {
+            return self.restore(writer);
+        }
+        let period_ms = match self.present_policy() {
             FsyncPolicy::Always => return,
             FsyncPolicy::EverySecond => SYNC_PERIOD.as_millis() as i64,
             FsyncPolicy::No => LAZY_SYNC_PERIOD.as_millis() as i64,
         };
         let now = clock::wall_ms();
         let mut work = locked(&self.sync_work);
-        if let Some((round, done)) = work.done.take() {
-            writer.synced(round, done);
-        }
         let last = &self.stats.last_sync_at;
         if work.busy || now - last.load(Ordering::Relaxed) < period_ms {
             return;
@@ -346,8 +615,34 @@ impl Journal {
         while work.busy {
             work = self.sync_wake.wait(work).unwrap_or_else(PoisonError::into_inner);
         }
-        if let Some((round, done)) = work.done.take() {
+        drop(work);
+        self.take_synced(writer);
+    }
+
+    /// Tells the writer what the sync thread has done.
+    fn take_synced(&self, writer: &mut Writer) {
+        if let Some((round, done)) = locked(&self.sync_work).done.take() {
             writer.synced(round, done);
+        }
+    }
+
+    /// A sync has failed: writes what may be lost again, and syncs that.
+    fn restore(&self, writer: &mut Writer) {
+        self.stats.sync_failing.store(true, Ordering::Relaxed);
+        self.wait_for_sync(writer);
+        if self.stats.rewrite_needed.load(Ordering::Relaxed) {
+            return;
+        }
+        match writer.sync() {
+            Ok(()) => {
+                tracing::warn!("what could not be synced was written again, and is on disk");
+                self.stats.sync_failing.store(false, Ordering::Relaxed);
+            }
+            Err(failure) if writer.is_lost() => {
+                tracing::error!("{failure}: a rewrite is to take its place");
+                self.stats.rewrite_needed.store(true, Ordering::Relaxed);
+            }
+            Err(failure) => tracing::debug!("{failure}"),
         }
     }
 
@@ -372,7 +667,10 @@ impl Journal {
                     crate::error::io_text(cause)
                 );
             }
-            self.stats.sync_failing.store(result.is_err(), Ordering::Relaxed);
+            if result.is_err() {
+                // It is no more when the writer has seen to that.
+                self.stats.sync_failing.store(true, Ordering::Relaxed);
+            }
             work = locked(&self.sync_work);
             work.done = Some((work.round, result.is_ok()));
             work.busy = false;
@@ -387,19 +685,5 @@ impl Journal {
         if let Err(failure) = writer.sync() {
             tracing::error!("{failure}: what was written last may not be on disk");
         }
-    }
-}
-
-impl Threads {
-    /// Writes all that was handed over, syncs it, and ends the threads.
-    pub fn stop(self) {
-        let Threads { journal, writer, sync } = self;
-        locked(&journal.queue).stop = true;
-        journal.wake.notify_one();
-        // A thread that panicked has said so.
-        let _ = writer.join();
-        locked(&journal.sync_work).stop = true;
-        journal.sync_wake.notify_all();
-        let _ = sync.join();
     }
 }

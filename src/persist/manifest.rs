@@ -90,6 +90,11 @@ impl Manifest {
         Err("its end is missing".to_string())
     }
 
+    /// Whether it says nothing of the data: a first rewrite was not finished.
+    pub fn is_empty(&self) -> bool {
+        self.base.is_none() && self.segments.is_empty()
+    }
+
     /// A number that no generation has had.
     pub fn next_number(&self) -> u64 {
         let all = self.segments.iter().chain(&self.base);
@@ -107,13 +112,16 @@ impl Manifest {
 
 /// Whether a file of this name is one of those that manifests name.
 pub fn is_data_file(name: &str) -> bool {
-    let numbered = |name: &str| {
-        let mut words = name.split('.');
-        let mut number = || words.next().is_some_and(|word| word.parse::<u64>().is_ok());
-        number() && number() && words.next().is_none()
-    };
+    number_of(name).is_some()
+}
+
+/// The number of the generation to which a file of this name belongs.
+pub fn number_of(name: &str) -> Option<u64> {
     let inner = |head, tail| name.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail));
-    inner("base.", ".rdb").or_else(|| inner("segment.", ".aof")).is_some_and(numbered)
+    let mut words = inner("base.", ".rdb").or_else(|| inner("segment.", ".aof"))?.split('.');
+    let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+    let (generation, _shard) = (number()?, number()?);
+    words.next().is_none().then_some(generation)
 }
 
 #[cfg(test)]

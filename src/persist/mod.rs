@@ -16,7 +16,7 @@
 //! | [`scan`] | what a segment holds, and how far it can be used |
 //! | [`replay`], [`recover`] | effects run again; from the files back to the keys |
 //! | [`foreign`], [`aof_reader`], [`redis_manifest`] | what Redis has left, read |
-//! | [`save`] | snapshots of all shards, written to files |
+//! | [`save`], [`shard_files`] | snapshots of all shards, written to files |
 //! | [`check`], [`repair`] | files looked through without a server, and cut where they are damaged |
 //! | [`journal`] | the queue, the threads that write and sync, what shards see of them |
 //!
@@ -39,9 +39,10 @@ pub mod repair;
 pub mod replay;
 pub mod save;
 pub mod scan;
+pub mod shard_files;
 pub mod writer;
 
 pub use disk::{Directory, Disk};
-pub use journal::{Journal, Threads};
+pub use journal::{Journal, State};
 pub use recover::{Loading, Recovered, recover};
 pub use writer::{Handed, Parts, Writer};

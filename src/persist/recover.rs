@@ -13,13 +13,15 @@ use super::scan::{self, Scan, Unusable};
 use crate::command::Registry;
 use crate::error::Fatal;
 use crate::metrics::PersistStats;
+use crate::metrics::tell_balance;
 use crate::rdb::buffered::Buffered;
 use crate::rdb::file::{Item, Reader};
+use crate::rt::heap;
 use crate::script::Store;
 use crate::shard::{Loaded, Shard, SlotTable};
 use std::io::{BufReader, Read};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex};
 
 /// What loading needs of the server.
 pub struct Loading<'a> {
@@ -37,6 +39,8 @@ pub struct Loading<'a> {
     pub cut: bool,
     pub now: i64,
     pub stats: &'a PersistStats,
+    /// So many files are read at the same time.
+    pub threads: usize,
     /// Every segment is taken as far as it goes, which is wrong, and for tests.
     pub trusting: bool,
 }
@@ -48,8 +52,17 @@ pub struct Recovered {
     pub manifest: Manifest,
     /// The last whole round.
     pub last_round: u64,
-    /// How long the segments of the last generation are.
-    pub lens: Vec<u64>,
+    /// The segments in the order of the manifest.
+    pub tails: Vec<Tail>,
+}
+
+/// Where a segment ends.
+#[derive(Debug, Clone)]
+pub struct Tail {
+    pub name: String,
+    pub len: u64,
+    /// So much of it was known to be on disk.
+    pub safe: u64,
 }
 
 /// A damaged or unreadable file.
@@ -60,7 +73,7 @@ fn damaged(loading: &Loading, name: &str, problem: impl std::fmt::Display) -> Fa
     )
 }
 
-/// Loads what the manifest names; `None` without a manifest.
+/// Loads what the manifest names; `None` if there is none, or it names nothing.
 pub fn recover(loading: &Loading) -> Result<Option<Recovered>, Fatal> {
     let names = loading.disk.list().map_err(|e| damaged(loading, "", crate::error::io_text(&e)))?;
     if !names.iter().any(|name| name == manifest::NAME) {
@@ -71,25 +84,35 @@ pub fn recover(loading: &Loading) -> Result<Option<Recovered>, Fatal> {
     read.map_err(|e| damaged(loading, manifest::NAME, crate::error::io_text(&e)))?;
     let manifest =
         Manifest::parse(&text).map_err(|problem| damaged(loading, manifest::NAME, problem))?;
+    if manifest.is_empty() {
+        return Ok(None);
+    }
     let sizes = manifest.files().iter().map(|name| loading.disk.len(name).unwrap_or(0)).sum();
     loading.stats.loading_bytes.store(sizes, Ordering::Relaxed);
     let mut loaded = load_base(loading, &manifest)?;
-    let (mut last_round, mut lens) = (0, Vec::new());
+    let (mut last_round, mut synced, mut all) = (0, 0, Vec::new());
     for (at, &generation) in manifest.segments.iter().enumerate() {
         let later = &manifest.segments[at + 1..];
         let before = (at > 0).then_some(last_round);
         let scans = scan_all(loading, generation)?;
         last_round = whole_until(loading, &scans, before, later)?;
-        lens = scans.iter().map(|scan| scan.end_of(last_round)).collect();
+        let lens: Vec<u64> = scans.iter().map(|scan| scan.end_of(last_round)).collect();
+        synced = scans.iter().map(|scan| scan.synced).fold(synced, u64::max);
         cut_off(loading, &scans, &lens)?;
         loaded = replay_all(loading, loaded, generation, &scans, &lens)?;
+        all.extend(scans.into_iter().zip(lens));
     }
     let slots = SlotTable::contiguous(loading.shards);
     let written_by = manifest.segments.last().or(manifest.base.as_ref()).map(|g| g.shards);
     if written_by != Some(loading.shards) {
         loaded = Loaded::distribute(loaded, &slots);
     }
-    Ok(Some(Recovered { loaded, manifest, last_round, lens }))
+    let tail = |(scan, len): (Scan, u64)| {
+        let safe = scan.end_of(synced).min(len);
+        Tail { name: scan.name, len, safe }
+    };
+    let tails = all.into_iter().map(tail).collect();
+    Ok(Some(Recovered { loaded, manifest, last_round, tails }))
 }
 
 fn load_base(loading: &Loading, manifest: &Manifest) -> Result<Vec<Loaded>, Fatal> {
@@ -98,7 +121,7 @@ fn load_base(loading: &Loading, manifest: &Manifest) -> Result<Vec<Loaded>, Fata
             let shards = manifest.segments.first().map_or(loading.shards, |g| g.shards);
             Ok((0..shards).map(|shard| (loading.shard)(shard).keyspace.into_loaded()).collect())
         }
-        Some(base) => at_once(base.shards, |index| {
+        Some(base) => at_once(loading.threads, base.shards, |index| {
             let mut shard = (loading.shard)(index);
             load_snapshot(loading, &base.base(index), &mut shard)?;
             Ok(shard.keyspace.into_loaded())
@@ -108,13 +131,11 @@ fn load_base(loading: &Loading, manifest: &Manifest) -> Result<Vec<Loaded>, Fata
 
 /// Runs something for each number at the same time; the first failure counts.
 pub(super) fn at_once<T: Send>(
+    threads: usize,
     count: usize,
     work: impl Fn(usize) -> Result<T, Fatal> + Sync,
 ) -> Result<Vec<T>, Fatal> {
-    /// Finding out takes as long as reading a few files.
-    static CORES: LazyLock<usize> =
-        LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
-    let threads = (*CORES).min(count.max(1));
+    let threads = threads.min(count);
     let next = AtomicU64::new(0);
     let results: Vec<Mutex<Option<Result<T, Fatal>>>> =
         (0..count).map(|_| Mutex::new(None)).collect();
@@ -127,7 +148,11 @@ pub(super) fn at_once<T: Send>(
         }
     };
     std::thread::scope(|scope| {
-        (1..threads).for_each(|_| drop(scope.spawn(take_turns)));
+        let help = || {
+            take_turns();
+            tell_balance(heap::balance());
+        };
+        (1..threads).for_each(|_| drop(scope.spawn(help)));
         take_turns();
     });
     let lost = || Err(Fatal::system("load the data", "a thread has ended before its time"));
@@ -174,7 +199,7 @@ pub(super) fn load_snapshot(loading: &Loading, name: &str, shard: &mut Shard) ->
 const TELL_STEP: u64 = 4 << 20;
 
 fn scan_all(loading: &Loading, generation: Generation) -> Result<Vec<Scan>, Fatal> {
-    at_once(generation.shards, |shard| {
+    at_once(loading.threads, generation.shards, |shard| {
         let name = generation.segment(shard);
         let scan = scan::scan(loading.disk, &name).map_err(|unusable| match unusable {
             Unusable::Unreadable(error) => damaged(loading, &name, crate::error::io_text(&error)),
@@ -300,13 +325,15 @@ fn replay_all(
     };
     let loaded: Vec<Mutex<Option<Loaded>>> =
         loaded.into_iter().map(|loaded| Mutex::new(Some(loaded))).collect();
-    at_once(generation.shards, |index| {
+    at_once(loading.threads, generation.shards, |index| {
         let mut shard = (loading.shard)(index);
         if let Ok(mut loaded) = loaded[index].lock()
             && let Some(loaded) = loaded.take()
         {
             shard.keyspace.adopt(loaded);
         }
+        // What became dense is recorded as that.
+        shard.settings.encodings.hll_sparse_max_bytes = usize::MAX;
         let mut target = target(loading, &mut shard);
         replay_segment(loading, &mut target, &scans[index], lens[index])?;
         target.end();

@@ -9,12 +9,13 @@
 //!
 //! Until then nothing names the new files, so a crash leaves what was there before.
 
-use super::disk::{Appender, Disk};
+use super::disk::Disk;
 use super::journal::Journal;
 use super::manifest::{self, Generation, Manifest};
-use crate::rdb::output::Output;
-use crate::rdb::writer::{Facts, Tally, magic, put_end, put_facts, put_function};
-use crate::rdb::{VERSION, VERSION_VALKEY};
+pub use super::shard_files::About;
+use super::shard_files::{ShardFile, ShardFiles};
+use crate::metrics::tell_balance;
+use crate::rt::heap;
 use crate::shard::Keyspace;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -25,26 +26,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 pub enum Purpose {
     /// A file for each shard in a directory of their own.
     Files(Arc<dyn Disk>),
+    /// The same in the directory of the append-only files, while nothing is appended.
+    Beginning(Arc<dyn Disk>),
     /// One file of this name, as Redis writes it.
     OneFile(Arc<dyn Disk>, String),
     /// The beginning of the data, in place of the segments until the cut.
     Base(Arc<dyn Disk>, Arc<Journal>),
 }
 
-/// What the files say of the server.
-pub struct About {
-    pub redis_version: &'static str,
-    /// Seconds since the epoch.
-    pub made_at: i64,
-    pub used_memory: u64,
-    /// The texts of the libraries of functions.
-    pub functions: Vec<Vec<u8>>,
-}
-
 /// What a shard has to say.
 enum News {
     /// The files belong to this generation.
     Generation(Generation),
+    Functions(Vec<Vec<u8>>),
     Bytes(usize, Vec<u8>),
     /// A shard has given all; which version its file needs.
     Done(usize, u16),
@@ -72,12 +66,18 @@ impl Saving {
         let failed = Arc::new(AtomicBool::new(false));
         let (left, fails) = (pending.clone(), failed.clone());
         let run = move || {
-            let mut saver = Saver { shards, about, files: Vec::new(), pending: left };
+            let mut saver = Saver::new(shards, about, left);
             let result = purpose().and_then(|purpose| {
                 let result = saver.save(&purpose, &receiver);
-                result.inspect_err(|_| saver.clean_up(&purpose))
+                let (Purpose::Files(disk)
+                | Purpose::Beginning(disk)
+                | Purpose::OneFile(disk, _)
+                | Purpose::Base(disk, _)) = &purpose;
+                result.inspect_err(|_| saver.files.remove(&**disk))
             });
             fails.store(result.is_err(), Ordering::Relaxed);
+            drop((saver, receiver));
+            tell_balance(heap::balance());
             finished(result);
         };
         std::thread::Builder::new().name("saver".to_string()).spawn(run)?;
@@ -93,6 +93,12 @@ impl Saving {
     /// The generation that was begun at the cut.
     pub fn belongs_to(&self, generation: Generation) {
         self.tell(News::Generation(generation));
+    }
+
+    /// The texts of the libraries of functions at the cut. What is recorded behind the cut may be in them
+    /// already: it can be done again.
+    pub fn has_functions(&self, functions: Vec<Vec<u8>>) {
+        self.tell(News::Functions(functions));
     }
 
     pub fn write(&self, shard: usize, bytes: Vec<u8>) {
@@ -127,9 +133,8 @@ pub fn write_base(
 ) -> io::Result<Manifest> {
     let (shards, now) = (keyspaces.len(), about.made_at * 1000);
     let generation = Generation { number: next_number(disk)?, shards };
-    let saver = Saver { shards, about, files: Vec::new(), pending: Arc::default() };
     for (shard, keyspace) in keyspaces.iter_mut().enumerate() {
-        let file = saver.begin_file(disk, generation.base(shard), shard == 0, true)?;
+        let file = ShardFile::begin(disk, generation.base(shard), &about, shard == 0, true)?;
         fill(file, keyspace, now)?;
     }
     disk.sync_names()?;
@@ -144,9 +149,8 @@ pub fn write_file(
     keyspace: &mut Keyspace,
 ) -> io::Result<u64> {
     let now = about.made_at * 1000;
-    let saver = Saver { shards: 1, about, files: Vec::new(), pending: Arc::default() };
     let new = format!("{name}.new");
-    let filled = saver.begin_file(disk, new.clone(), true, false).and_then(|file| {
+    let filled = ShardFile::begin(disk, new.clone(), &about, true, false).and_then(|file| {
         fill(file, keyspace, now)?;
         disk.len(&new)
     });
@@ -162,175 +166,95 @@ fn fill(mut file: ShardFile, keyspace: &mut Keyspace, now: i64) -> io::Result<()
     while file.version.is_none() {
         keyspace.snapshot_step(&mut || true);
         while let Some(bytes) = keyspace.take_output() {
-            file.tally.add(&bytes);
-            file.file.append(&[&bytes])?;
+            file.append(&bytes)?;
         }
         file.version = keyspace.end_snapshot().map(|stats| stats.version);
     }
     file.end()
 }
 
-struct ShardFile {
-    name: String,
-    file: Arc<dyn Appender>,
-    tally: Tally,
-    /// Bytes before the first entry.
-    head: u64,
-    version: Option<u16>,
-}
-
 struct Saver {
     shards: usize,
     about: About,
-    files: Vec<ShardFile>,
+    files: ShardFiles,
     pending: Arc<AtomicU64>,
 }
 
 impl Saver {
+    fn new(shards: usize, about: About, pending: Arc<AtomicU64>) -> Saver {
+        Saver { shards, about, files: ShardFiles::default(), pending }
+    }
+
     fn save(&mut self, purpose: &Purpose, news: &Receiver<News>) -> io::Result<u64> {
         let (disk, generation) = match purpose {
             Purpose::Base(disk, _) => (disk, None),
-            Purpose::Files(disk) | Purpose::OneFile(disk, _) => {
+            Purpose::Files(disk) | Purpose::Beginning(disk) | Purpose::OneFile(disk, _) => {
                 (disk, Some(Generation { number: next_number(&**disk)?, shards: self.shards }))
             }
         };
-        let mut early = Vec::new();
-        let generation = match generation {
-            Some(generation) => generation,
-            None => loop {
-                match receive(news)? {
-                    News::Generation(generation) => break generation,
-                    other => early.push(other),
+        let (mut generation, mut knows_functions, mut early) = (generation, false, Vec::new());
+        let generation = loop {
+            if let Some(generation) = generation
+                && knows_functions
+            {
+                break generation;
+            }
+            match receive(news)? {
+                News::Generation(begun) => generation = Some(begun),
+                News::Functions(functions) => {
+                    (self.about.functions, knows_functions) = (functions, true);
                 }
-            },
+                News::GiveUp => return Err(given_up()),
+                other => early.push(other),
+            }
         };
-        let is_base = matches!(purpose, Purpose::Base(..));
-        for shard in 0..self.shards {
-            let file = self.begin_file(&**disk, generation.base(shard), shard == 0, is_base)?;
-            self.files.push(file);
-        }
+        let is_base = matches!(purpose, Purpose::Base(..) | Purpose::Beginning(_));
+        self.files.begin(&**disk, generation, &self.about, is_base)?;
         for news in early {
             self.take(news)?;
         }
-        while self.files.iter().any(|file| file.version.is_none()) {
+        while !self.files.are_filled() {
             let next = receive(news)?;
             self.take(next)?;
         }
-        for file in &mut self.files {
-            file.end()?;
-        }
-        disk.sync_names()?;
-        let len = self.files.iter().map(|file| file.tally.file_len() + 8).sum();
+        let len = self.files.end(&**disk)?;
         match purpose {
-            Purpose::Base(_, journal) => journal.rebase(generation),
-            Purpose::Files(disk) => drop(put_manifest(&**disk, generation)?),
-            Purpose::OneFile(disk, name) => self.join(&**disk, name)?,
+            Purpose::Base(_, journal) => {
+                // What it cannot do whole may be done all the same: the files are to stay.
+                self.files = ShardFiles::default();
+                journal.rebase(generation)?;
+            }
+            Purpose::Files(disk) | Purpose::Beginning(disk) => {
+                // Also a manifest that could not be put may be there: what it names is to stay.
+                self.files = ShardFiles::default();
+                drop(put_manifest(&**disk, generation)?);
+            }
+            Purpose::OneFile(disk, name) => self.files.join(&**disk, name)?,
         }
         Ok(len)
-    }
-
-    fn begin_file(
-        &self,
-        disk: &dyn Disk,
-        name: String,
-        is_first: bool,
-        is_base: bool,
-    ) -> io::Result<ShardFile> {
-        let file = disk.create(&name)?;
-        let mut out = Output::default();
-        put_facts(
-            &mut out,
-            &Facts {
-                redis_version: self.about.redis_version,
-                made_at: self.about.made_at,
-                used_memory: self.about.used_memory,
-                is_aof_base: is_base,
-            },
-        );
-        for code in self.about.functions.iter().filter(|_| is_first) {
-            put_function(&mut out, code);
-        }
-        let mut tally = Tally::default();
-        tally.add(&out.bytes);
-        file.append(&[&magic(VERSION), &out.bytes])?;
-        let head = tally.file_len();
-        Ok(ShardFile { name, file, tally, head, version: None })
     }
 
     fn take(&mut self, news: News) -> io::Result<()> {
         match news {
             News::Bytes(shard, bytes) => {
-                let file = &mut self.files[shard];
-                let written = file.file.append(&[&bytes]);
-                file.tally.add(&bytes);
+                let written = self.files.append(shard, &bytes);
                 self.pending.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+                drop(bytes);
+                tell_balance(heap::balance());
                 written
             }
             News::Done(shard, version) => {
-                self.files[shard].version = Some(version);
+                self.files.is_filled(shard, version);
                 Ok(())
             }
-            News::GiveUp => Err(io::Error::other("it was given up")),
-            News::Generation(_) => Ok(()),
+            News::GiveUp => Err(given_up()),
+            News::Generation(_) | News::Functions(_) => Ok(()),
         }
-    }
-
-    /// Puts all shards' entries into one file.
-    fn join(&self, disk: &dyn Disk, name: &str) -> io::Result<()> {
-        let new = format!("{name}.new");
-        let file = disk.create(&new)?;
-        let versions = self.files.iter().filter_map(|file| file.version);
-        let version = versions.max().unwrap_or(VERSION);
-        file.append(&[&magic(version)])?;
-        let mut tally = Tally::default();
-        for (at, part) in self.files.iter().enumerate() {
-            // The facts and functions are those of the first.
-            let from = if at == 0 { magic(VERSION).len() as u64 } else { part.head };
-            // Its end and checksum follow the entries.
-            let to = part.tally.file_len() - 1;
-            let mut source = disk.read(&part.name)?;
-            io::copy(&mut source.by_ref().take(from), &mut io::sink())?;
-            let mut source = source.take(to - from);
-            let mut piece = vec![0; 1 << 20];
-            loop {
-                let read = source.read(&mut piece)?;
-                if read == 0 {
-                    break;
-                }
-                tally.add(&piece[..read]);
-                file.append(&[&piece[..read]])?;
-            }
-        }
-        let mut whole = ShardFile { name: new, file, tally, head: 0, version: Some(version) };
-        whole.end()?;
-        disk.rename(&whole.name, name)?;
-        disk.sync_names()?;
-        self.files.iter().for_each(|part| drop(disk.remove(&part.name)));
-        Ok(())
-    }
-
-    /// Takes away what was written in vain.
-    fn clean_up(&self, purpose: &Purpose) {
-        let (Purpose::Files(disk) | Purpose::OneFile(disk, _) | Purpose::Base(disk, _)) = purpose;
-        self.files.iter().for_each(|file| drop(disk.remove(&file.name)));
     }
 }
 
-impl ShardFile {
-    /// Writes what follows the last entry; then all is on disk.
-    fn end(&mut self) -> io::Result<()> {
-        let version = self.version.unwrap_or(VERSION);
-        let mut out = Output::default();
-        put_end(&mut out);
-        self.tally.add(&out.bytes);
-        out.bytes.extend_from_slice(&self.tally.checksum(version).to_le_bytes());
-        self.file.append(&[&out.bytes])?;
-        if version == VERSION_VALKEY {
-            // It was not known at the beginning.
-            self.file.overwrite(0, &magic(version))?;
-        }
-        self.file.sync()
-    }
+fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "it was given up")
 }
 
 fn receive(news: &Receiver<News>) -> io::Result<News> {

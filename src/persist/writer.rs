@@ -4,9 +4,12 @@
 
 use super::disk::{Appender, Disk};
 use super::manifest::{self, Generation, Manifest};
+use super::recover::Tail;
+use super::scan::read_part;
 use crate::journal::frame::{Head, Round, Shards};
 use smallvec::SmallVec;
-use std::io;
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Effects by the shards whose keys they are about.
@@ -31,19 +34,33 @@ impl Handed {
 struct Segment {
     file: Arc<dyn Appender>,
     len: u64,
+    /// So much of it is on disk.
+    safe: u64,
     /// Its part of the next round.
     pending: Vec<Vec<u8>>,
     /// Something was appended that was not synced.
     unsynced: bool,
-    /// Something is being synced by another thread.
-    syncing: bool,
+    /// It is being synced up to there by another thread.
+    syncing: Option<u64>,
+    /// It could not be synced: what is behind `safe` may not reach the disk unless it is written again.
+    suspect: bool,
     /// Behind `len` there may be something of a round that could not be written.
     frayed: bool,
 }
 
 impl Segment {
+    /// A segment that is on disk.
     fn new(file: Arc<dyn Appender>, len: u64) -> Segment {
-        Segment { file, len, pending: Vec::new(), unsynced: false, syncing: false, frayed: false }
+        Segment {
+            file,
+            len,
+            safe: len,
+            pending: Vec::new(),
+            unsynced: false,
+            syncing: None,
+            suspect: false,
+            frayed: false,
+        }
     }
 
     /// Cuts off what should not be there.
@@ -71,6 +88,33 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// Writes the rounds in a part of a segment over themselves, so that a sync has something to do; the
+/// inner failure is that they are not there any more.
+fn write_again(
+    disk: &dyn Disk,
+    name: &str,
+    file: &dyn Appender,
+    part: Range<u64>,
+) -> io::Result<Result<(), &'static str>> {
+    let Range { start: mut at, end } = part;
+    if at >= end {
+        return Ok(Ok(()));
+    }
+    let mut source = disk.read(name)?;
+    io::copy(&mut source.by_ref().take(at), &mut io::sink())?;
+    let mut source = BufReader::with_capacity(1 << 20, source);
+    let (mut line, mut effects) = (Vec::new(), Vec::new());
+    while at < end {
+        if let Err(problem) = read_part(&mut source, end - at, &mut line, &mut effects)? {
+            return Ok(Err(problem));
+        }
+        file.overwrite(at, &line)?;
+        file.overwrite(at + line.len() as u64, &effects)?;
+        at += (line.len() + effects.len()) as u64;
+    }
+    Ok(Ok(()))
+}
+
 /// Appends rounds to segments.
 pub struct Writer {
     disk: Arc<dyn Disk>,
@@ -85,35 +129,37 @@ pub struct Writer {
     /// The last generation that was begun. A manifest that could not be written may be there all the
     /// same after a sudden end, so what it names is not touched again.
     begun: u64,
+    /// The manifest in the directory is this one. Else it is when the next snapshots are there: until then
+    /// it names what was there before.
+    named: bool,
+    /// What could not be synced of the present segments cannot be read any more.
+    lost: bool,
 }
 
 impl Writer {
-    /// Goes on with a directory whose data is that of `manifest`, ending with round `last`. The
-    /// segments of its last generation have these lengths; shards other in number begin a generation of
-    /// their own.
+    /// Goes on with a directory whose data is that of `manifest`, ending with round `last`; its segments end
+    /// as `tails` say. Shards other in number begin a generation of their own.
     pub fn open(
         disk: Arc<dyn Disk>,
         manifest: Manifest,
         shards: usize,
         last: u64,
-        lens: &[u64],
+        tails: &[Tail],
     ) -> Result<Writer, Failure> {
-        let mut writer = Writer {
-            disk,
-            manifest,
-            segments: Vec::new(),
-            round: last + 1,
-            synced: last,
-            older: 0,
-            begun: 0,
-        };
+        let mut writer =
+            Writer { manifest, round: last + 1, synced: last, named: true, ..Writer::new(disk) };
         let last = writer.manifest.segments.last().copied();
         if let Some(generation) = last {
-            writer.keep_names_and_older()?;
-            // Also when nothing more is written to them: what was loaded is to stay.
-            for (shard, &len) in lens.iter().enumerate() {
-                let file = writer.open_synced(&generation.segment(shard), len)?;
-                writer.segments.push(Segment::new(file, len));
+            let names = writer.disk.sync_names();
+            names.map_err(|cause| writer.failure("sync the names of", "", cause))?;
+            let (older, present) = tails.split_at(tails.len().saturating_sub(generation.shards));
+            for tail in older {
+                writer.make_safe(tail)?;
+            }
+            // Also when nothing more is written to them.
+            for tail in present {
+                let file = writer.make_safe(tail)?;
+                writer.segments.push(Segment::new(file, tail.len));
             }
         }
         if last.is_none_or(|generation| generation.shards != shards) {
@@ -123,31 +169,80 @@ impl Writer {
         Ok(writer)
     }
 
-    fn open_synced(&self, name: &str, len: u64) -> Result<Arc<dyn Appender>, Failure> {
-        let file = self.disk.append_from(name, len);
-        let file = file.map_err(|cause| self.failure("open", name, cause))?;
-        file.sync().map_err(|cause| self.failure("sync", name, cause))?;
-        Ok(file)
+    fn new(disk: Arc<dyn Disk>) -> Writer {
+        Writer {
+            disk,
+            manifest: Manifest::default(),
+            segments: Vec::new(),
+            round: 1,
+            synced: 0,
+            older: 0,
+            begun: 0,
+            named: false,
+            lost: false,
+        }
     }
 
-    /// What was loaded and is written to no more is to stay: the server that has written it may have
-    /// ended before it was on disk.
-    fn keep_names_and_older(&self) -> Result<(), Failure> {
-        let names = self.disk.sync_names();
-        names.map_err(|cause| self.failure("sync the names of", "", cause))?;
-        let Some((_, older)) = self.manifest.segments.split_last() else { return Ok(()) };
-        for name in older.iter().flat_map(|g| (0..g.shards).map(|shard| g.segment(shard))) {
-            let len = self.disk.len(&name);
-            let len = len.map_err(|cause| self.failure("look at", &name, cause))?;
-            self.open_synced(&name, len)?;
+    /// What was loaded is to stay: the server that has written it may have ended before it was on disk, or
+    /// because it could not be synced.
+    fn make_safe(&self, tail: &Tail) -> Result<Arc<dyn Appender>, Failure> {
+        let Tail { name, len, safe } = tail;
+        let made = self.disk.append_from(name, *len).and_then(|file| {
+            let again = write_again(&*self.disk, name, &*file, *safe..*len)?;
+            again.map_err(io::Error::other)?;
+            file.sync()?;
+            Ok(file)
+        });
+        made.map_err(|cause| self.failure("sync", name, cause))
+    }
+
+    /// Begins anew in a directory, with segments that count when there are snapshots before them. What the
+    /// directory has stays until then.
+    pub fn begin(disk: Arc<dyn Disk>) -> Result<Writer, Failure> {
+        let mut writer = Writer::new(disk);
+        if writer.present_manifest()?.is_none() {
+            // So that segments without snapshots are known for what they are.
+            writer.put_manifest(Manifest::default())?;
         }
-        Ok(())
+        Ok(writer)
+    }
+
+    /// What the directory has.
+    fn present_manifest(&self) -> Result<Option<Manifest>, Failure> {
+        let read = || -> io::Result<Option<Manifest>> {
+            let mut text = Vec::new();
+            match self.disk.read(manifest::NAME) {
+                Ok(mut file) => file.read_to_end(&mut text)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            Manifest::parse(&text).map(Some).map_err(io::Error::other)
+        };
+        read().map_err(|cause| self.failure("read", manifest::NAME, cause))
+    }
+
+    /// A number that no file has.
+    fn unused_number(&self) -> Result<u64, Failure> {
+        let present = self.present_manifest()?.map_or(1, |manifest| manifest.next_number());
+        let names = self.disk.list().map_err(|cause| self.failure("list", "", cause))?;
+        let numbers = names.iter().filter_map(|name| manifest::number_of(name));
+        Ok(numbers.map(|number| number + 1).max().unwrap_or(1).max(present))
     }
 
     /// Has new segments for all shards from here on; gives their generation. What was written before
     /// is on disk then.
     pub fn begin_generation(&mut self, shards: usize) -> Result<Generation, Failure> {
-        self.sync()?;
+        match self.sync() {
+            // All of it will be in the snapshots.
+            Err(_) if self.lost => self.named = false,
+            synced if self.named => synced?,
+            _ => {}
+        }
+        if !self.named {
+            // Of an earlier try.
+            self.segments.clear();
+            self.begun = self.begun.max(self.unused_number()?.saturating_sub(1));
+        }
         self.begun = self.manifest.next_number().max(self.begun + 1);
         let generation = Generation { number: self.begun, shards };
         let mut segments = Vec::new();
@@ -165,11 +260,17 @@ impl Writer {
         // A manifest must not name what may be gone after a sudden end.
         let names = self.disk.sync_names();
         names.map_err(|cause| self.failure("sync the names of", "", cause))?;
-        let mut manifest = self.manifest.clone();
-        manifest.segments.push(generation);
-        self.put_manifest(manifest)?;
+        match self.named {
+            true => {
+                let mut manifest = self.manifest.clone();
+                manifest.segments.push(generation);
+                self.put_manifest(manifest)?;
+            }
+            false => self.manifest = Manifest { base: None, segments: vec![generation] },
+        }
         // Before the first round nothing was handed over.
         self.segments = segments;
+        self.lost = false;
         self.older = self.size_of_others();
         Ok(generation)
     }
@@ -179,7 +280,12 @@ impl Writer {
         let mut manifest = self.manifest.clone();
         manifest.segments.retain(|segments| segments.number >= base.number);
         manifest.base = Some(base);
+        if !self.named {
+            // From now on it is as if it had been there all the time.
+            self.sync()?;
+        }
         self.put_manifest(manifest)?;
+        self.named = true;
         self.remove_others();
         self.older = self.size_of_others();
         Ok(())
@@ -221,8 +327,17 @@ impl Writer {
         self.older + self.segments.iter().map(|segment| segment.len).sum::<u64>()
     }
 
-    /// Puts what was handed over into the next round.
+    /// Whether what is written is found after a restart.
+    pub fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// Puts what was handed over into the next round. Before there are segments it goes: it will be in the
+    /// snapshots.
     pub fn collect(&mut self, handed: Handed) {
+        if self.segments.is_empty() {
+            return;
+        }
         for (shard, bytes) in handed.parts {
             self.segments[shard].pending.push(bytes);
         }
@@ -234,20 +349,29 @@ impl Writer {
     }
 
     /// Appends the next round to its segments, if there is something in it, and makes sure that it is on
-    /// disk if it is to be `synced`. After an error nothing of it counts, and it can be tried again.
-    pub fn write_round(&mut self, now: i64, synced: bool) -> Result<(), Failure> {
+    /// disk if it is to be `synced`; in between it calls `appended`. After an error nothing of it counts, and
+    /// it can be tried again.
+    pub fn write_round(
+        &mut self,
+        now: i64,
+        synced: bool,
+        appended: impl FnOnce(),
+    ) -> Result<(), Failure> {
         let lens = self.append_round(now)?;
         if lens.is_empty() {
             return Ok(());
         }
+        appended();
         if synced {
             self.sync()?;
         }
         for (shard, len) in lens {
             let segment = &mut self.segments[shard];
-            segment.len = len;
-            segment.frayed = false;
+            (segment.len, segment.frayed) = (len, false);
             segment.pending.clear();
+            if synced {
+                (segment.safe, segment.unsynced) = (len, false);
+            }
         }
         self.round += 1;
         if synced {
@@ -291,15 +415,57 @@ impl Writer {
     pub fn sync(&mut self) -> Result<(), Failure> {
         for shard in 0..self.segments.len() {
             // The other thread may not be done yet, and may fail.
-            if self.segments[shard].unsynced || self.segments[shard].syncing {
-                let synced = self.segments[shard].file.sync();
-                synced.map_err(|cause| self.segment_failure("sync", shard, cause))?;
-                self.segments[shard].unsynced = false;
-                self.segments[shard].syncing = false;
+            let segment = &self.segments[shard];
+            if segment.unsynced || segment.syncing.is_some() || segment.suspect {
+                self.sync_segment(shard)?;
             }
         }
         self.synced = self.last_round();
         Ok(())
+    }
+
+    fn sync_segment(&mut self, shard: usize) -> Result<(), Failure> {
+        if self.segments[shard].suspect {
+            self.restore(shard)?;
+        }
+        let segment = &mut self.segments[shard];
+        if let Err(cause) = segment.file.sync() {
+            (segment.suspect, segment.unsynced) = (true, true);
+            return Err(self.segment_failure("sync", shard, cause));
+        }
+        // What the other thread has not told of may be lost all the same.
+        if segment.syncing.is_none() {
+            segment.safe = segment.len;
+        }
+        // A round that is being written counts only when it is on disk everywhere.
+        (segment.suspect, segment.unsynced) = (false, segment.frayed);
+        Ok(())
+    }
+
+    /// Writes what a sync may have lost over itself. The system still has it, most likely: checksums tell.
+    fn restore(&mut self, shard: usize) -> Result<(), Failure> {
+        let Some(generation) = self.manifest.segments.last() else { return Ok(()) };
+        let name = generation.segment(shard);
+        let Segment { file, safe, len, .. } = &self.segments[shard];
+        match write_again(&*self.disk, &name, &**file, *safe..*len) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(problem)) => {
+                self.lost = true;
+                let cause = io::Error::other(format!("what was not synced is lost: {problem}"));
+                Err(self.segment_failure("write again", shard, cause))
+            }
+            Err(cause) => Err(self.segment_failure("write again", shard, cause)),
+        }
+    }
+
+    /// Whether a sync has failed, and what it may have lost is not on disk since.
+    pub fn is_suspect(&self) -> bool {
+        self.segments.iter().any(|segment| segment.suspect)
+    }
+
+    /// Whether it cannot be brought there: the data have to be written anew.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Cuts off what could not be written, if it is never to be tried again.
@@ -317,20 +483,23 @@ impl Writer {
     pub fn to_sync(&mut self) -> (Vec<Arc<dyn Appender>>, u64) {
         let unsynced = self.segments.iter_mut().filter(|segment| segment.unsynced);
         let files = unsynced.map(|segment| {
-            (segment.unsynced, segment.syncing) = (false, true);
+            (segment.unsynced, segment.syncing) = (false, Some(segment.len));
             segment.file.clone()
         });
         (files.collect(), self.round - 1)
     }
 
-    /// The other thread has done so, or has failed to: then all is to be synced again.
+    /// The other thread has done so, or has failed to: then what it was to sync has to be written again.
     pub fn synced(&mut self, round: u64, done: bool) {
         if done {
             self.synced = self.synced.max(round);
         }
         for segment in &mut self.segments {
-            segment.unsynced |= !done;
-            segment.syncing = false;
+            match (segment.syncing.take(), done) {
+                (Some(len), true) => segment.safe = segment.safe.max(len),
+                (Some(_), false) => (segment.suspect, segment.unsynced) = (true, true),
+                (None, _) => {}
+            }
         }
     }
 

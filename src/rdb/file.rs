@@ -28,10 +28,12 @@ mod tests;
 use super::buffered::Buffered;
 use super::input::Input;
 use super::load::{self, Limits};
+use super::skim::{Kept, skim};
 use super::{Corrupt, VERSION_REDIS_MAX, VERSION_VALKEY, kind};
 use crate::data::Object;
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// What stands where a type is expected and is none.
 pub mod opcode {
@@ -73,6 +75,30 @@ pub struct Options {
     /// Of one string, bytes.
     pub string_max: usize,
     pub limits: Limits,
+}
+
+/// A key whose value was not made yet.
+#[derive(Debug)]
+pub struct Raw {
+    pub db: u32,
+    /// Of the value.
+    pub kind: u8,
+    /// Milliseconds since the epoch.
+    pub expire_at: Option<i64>,
+    pub idle: Option<u64>,
+    pub frequency: Option<u8>,
+    /// Where the key is among the bytes that were kept, and behind it the value.
+    pub key: Range<usize>,
+    pub value: Range<usize>,
+    /// Where the value ends in the file.
+    pub offset: u64,
+}
+
+/// What comes next in a file whose values are made by others.
+#[derive(Debug)]
+pub enum Next<'a> {
+    Raw(Raw),
+    Other(Item<'a>),
 }
 
 /// What a file has to say, in its order.
@@ -137,6 +163,8 @@ pub struct Stored<'a> {
 #[derive(Debug)]
 pub enum Value<'a> {
     String(&'a [u8]),
+    /// A string in memory of its own.
+    Owned(Vec<u8>),
     Object(Box<Object>),
 }
 
@@ -225,6 +253,8 @@ enum Found {
     ModuleAux(String),
     SlotInfo(u64, u64, u64),
     SlotImport,
+    /// The value of a key, of this type, comes next.
+    Value(Prefix, u8),
     End,
 }
 
@@ -291,18 +321,61 @@ impl<R: Read> Reader<R> {
         if self.ended {
             return Ok(None);
         }
+        let found = self.begin_item().and_then(|found| match found {
+            Found::Value(prefix, kind) => self.value(kind, prefix),
+            other => Ok(other),
+        });
+        match found {
+            Ok(found) => Ok(self.item(found)),
+            Err(cause) => Err(self.error(cause)),
+        }
+    }
+
+    /// As [`Reader::next`], but values are not made; their bytes and those of their keys are kept where `place`
+    /// tells for a key.
+    pub fn next_raw<'b>(
+        &mut self,
+        place: impl FnOnce(&[u8]) -> &'b mut Vec<u8>,
+    ) -> Result<Option<Next<'_>>, FileError> {
+        if self.ended {
+            return Ok(None);
+        }
+        match self.begin_item() {
+            Ok(Found::Value(prefix, kind)) => match self.keep(kind, prefix, place(&self.key)) {
+                Ok(raw) => Ok(Some(Next::Raw(raw))),
+                Err(cause) => Err(self.error(cause)),
+            },
+            Ok(found) => Ok(self.item(found).map(Next::Other)),
+            Err(cause) => Err(self.error(cause)),
+        }
+    }
+
+    fn begin_item(&mut self) -> Result<Found, Cause> {
         self.in_value = false;
         self.taken = None;
         if self.text.capacity() > TEXT_KEPT {
             self.text = Vec::new();
         }
-        let found = match self.step() {
-            Ok(found) => found,
-            Err(cause) => return Err(self.error(cause)),
-        };
+        self.step()
+    }
+
+    /// Keeps a key and its value as they are in the file.
+    fn keep(&mut self, kind: u8, prefix: Prefix, bytes: &mut Vec<u8>) -> Result<Raw, Cause> {
+        let start = bytes.len();
+        bytes.extend_from_slice(&self.key);
+        let value = bytes.len();
+        let source = self.input.source_mut();
+        let mut input = Input::new(Kept { source, bytes }, self.options.string_max);
+        skim(&mut input, kind, self.version)?;
+        let Prefix { expire_at, idle, frequency } = prefix;
+        let (key, value, offset) = (start..value, value..bytes.len(), self.position());
+        Ok(Raw { db: self.db, kind, expire_at, idle, frequency, key, value, offset })
+    }
+
+    fn item(&self, found: Found) -> Option<Item<'_>> {
         let (db, key) = (self.db, &self.key[..]);
         let text = self.taken.map_or(&self.text[..], |len| self.input.source().taken(len));
-        Ok(Some(match found {
+        Some(match found {
             Found::Aux => Item::Aux { name: key, value: text },
             Found::Function => Item::Function { code: text },
             Found::Resize(keys, expires) => Item::Resize { db, keys, expires },
@@ -314,8 +387,8 @@ impl<R: Read> Reader<R> {
             Found::ModuleAux(module) => Item::ModuleAux { module },
             Found::SlotInfo(slot, keys, expires) => Item::SlotInfo { slot, keys, expires },
             Found::SlotImport => Item::SlotImport,
-            Found::End => return Ok(None),
-        }))
+            Found::End | Found::Value(..) => return None,
+        })
     }
 
     #[cold]
@@ -363,24 +436,24 @@ impl<R: Read> Reader<R> {
                     self.end()?;
                     return Ok(Found::End);
                 }
-                kind if kind < opcode::SLOT_IMPORT => return self.entry(kind, prefix),
+                kind if kind < opcode::SLOT_IMPORT => {
+                    self.input.string_into(&mut self.key)?;
+                    self.in_value = true;
+                    if matches!(kind, kind::MODULE_1 | kind::MODULE_2) {
+                        return Err(Cause::Module(module_name(self.input.number()?)));
+                    }
+                    return Ok(Found::Value(prefix, kind));
+                }
                 opcode => return self.other(opcode),
             }
         }
     }
 
-    fn entry(&mut self, kind: u8, prefix: Prefix) -> Result<Found, Cause> {
-        self.input.string_into(&mut self.key)?;
-        self.in_value = true;
-        match kind {
-            kind::STRING => {
-                self.string()?;
-                return Ok(Found::Text(prefix));
-            }
-            kind::MODULE_1 | kind::MODULE_2 => {
-                return Err(Cause::Module(module_name(self.input.number()?)));
-            }
-            _ => {}
+    /// Makes the value that comes next.
+    fn value(&mut self, kind: u8, prefix: Prefix) -> Result<Found, Cause> {
+        if kind == kind::STRING {
+            self.string()?;
+            return Ok(Found::Text(prefix));
         }
         let Options { now, limits, .. } = &self.options;
         Ok(match load::load(&mut self.input, kind, self.version, *now, limits) {
@@ -477,6 +550,31 @@ impl<R: Read> Reader<R> {
             _ => Ok(()),
         }
     }
+}
+
+/// Makes a value whose bytes were kept, or tells why there is none.
+pub fn value_of<'a>(
+    bytes: &'a [u8],
+    kind: u8,
+    version: u16,
+    options: &Options,
+) -> Result<std::result::Result<Value<'a>, Nothing>, Cause> {
+    let mut input = Input::new(bytes, options.string_max);
+    if kind == kind::STRING {
+        let mut text = Vec::new();
+        return Ok(Ok(match input.string_or_taken(&mut text)? {
+            Some(len) => Value::String(&bytes[bytes.len() - len..]),
+            None => Value::Owned(text),
+        }));
+    }
+    let value = match load::load(&mut input, kind, version, options.now, &options.limits) {
+        Ok(Some(load::Value::Object(object))) => Ok(Value::Object(object)),
+        Ok(Some(load::Value::String(text))) => Ok(Value::Owned(text)),
+        Ok(None) => Err(Nothing::Expired),
+        Err(Corrupt::Empty) => Err(Nothing::Empty),
+        Err(corrupt) => return Err(corrupt.into()),
+    };
+    Ok(value)
 }
 
 /// As in Redis, -1 is no time.

@@ -122,6 +122,23 @@ impl<S: Source> Input<S> {
         }
     }
 
+    /// A string, which nobody wants.
+    pub fn skip_string(&mut self) -> Result<()> {
+        let len = match self.length()? {
+            Length::Of(len) => self.string_len(len)?,
+            Length::Encoded(INT_8) => 1,
+            Length::Encoded(INT_16) => 2,
+            Length::Encoded(INT_32) => 4,
+            Length::Encoded(LZF) => {
+                let (packed, len) = (self.number()?, self.number()?);
+                self.string_len(len)?;
+                self.string_len(packed)?
+            }
+            Length::Encoded(_) => return Err(Corrupt::Wrong("a string has an unknown encoding")),
+        };
+        self.source.take(len).map(drop)
+    }
+
     /// A string, in place of what is in `out`.
     pub fn string_into(&mut self, out: &mut Vec<u8>) -> Result<()> {
         match self.length()? {

@@ -21,6 +21,20 @@ const TABLE_BITS: u32 = 14;
 /// Longer inputs are not compressed.
 const INPUT_MAX: usize = 1 << 30;
 
+/// Longest string that is compressed at all.
+pub const LEN_MAX: usize = INPUT_MAX;
+
+/// How far the compression of one string is.
+#[derive(Debug)]
+pub struct Run {
+    at: usize,
+    /// From here on nothing is written yet.
+    literals: usize,
+    /// Where the output begins, and where it must end.
+    start: usize,
+    limit: usize,
+}
+
 /// Compresses one string after another.
 #[derive(Default)]
 pub struct Compressor {
@@ -36,15 +50,39 @@ impl Compressor {
         if input.len() > INPUT_MAX {
             return false;
         }
-        self.prepare(input.len());
-        let (start, mut literals, mut at) = (out.len(), 0, 0);
-        while at + MATCH_MIN <= input.len() {
+        let mut run = self.begin(input.len(), max, out);
+        self.go_on(&mut run, input, usize::MAX, out).unwrap_or(false)
+    }
+
+    /// Begins to append the compressed form of a string of `len` bytes, no more than [`LEN_MAX`], to `out`. No
+    /// other is compressed meanwhile.
+    pub fn begin(&mut self, len: usize, max: usize, out: &[u8]) -> Run {
+        self.prepare(len);
+        let start = out.len();
+        Run { at: 0, literals: 0, start, limit: start + max }
+    }
+
+    /// Compresses `input` up to about byte `until`. When all is done, whether it takes no more bytes than it may;
+    /// else nothing is left of it.
+    pub fn go_on(
+        &mut self,
+        run: &mut Run,
+        input: &[u8],
+        until: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<bool> {
+        let Run { start, limit, .. } = *run;
+        let (mut at, mut literals) = (run.at, run.literals);
+        let end = (input.len() + 1).saturating_sub(MATCH_MIN);
+        let mut is_full = false;
+        while at < end.min(until) {
             let Some(from) = self.exchange(input, at) else {
                 at += 1;
                 continue;
             };
             let len = match_len(input, from, at);
-            if !put_literals(&input[literals..at], start + max, out) {
+            if !put_literals(&input[literals..at], limit, out) {
+                is_full = true;
                 break;
             }
             put_match(at - from - 1, len, out);
@@ -56,12 +94,16 @@ impl Compressor {
             at = end;
             literals = end;
         }
+        (run.at, run.literals) = (at, literals);
+        if at < end && !is_full {
+            return None;
+        }
         self.base += input.len() as u32;
-        let fits = put_literals(&input[literals..], start + max, out) && out.len() - start <= max;
+        let fits = !is_full && put_literals(&input[literals..], limit, out) && out.len() <= limit;
         if !fits {
             out.truncate(start);
         }
-        fits
+        Some(fits)
     }
 
     /// Makes the table such that no place in it is one of an input of `len` bytes.

@@ -38,6 +38,7 @@ pub mod load;
 pub mod lzf;
 pub mod output;
 pub mod save;
+pub mod skim;
 pub mod writer;
 
 use std::fmt;

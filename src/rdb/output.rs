@@ -32,7 +32,7 @@ const INT_TEXT_MAX: usize = 11;
 /// Up to here compression gains nothing.
 const UNCOMPRESSED_MAX: usize = 20;
 /// So many bytes it must gain.
-const GAIN_MIN: usize = 4;
+pub const GAIN_MIN: usize = 4;
 
 /// Where values are written to. Whoever writes much takes `bytes` away in between.
 #[derive(Default)]
@@ -96,14 +96,19 @@ impl Output {
             self.packed.clear();
             let max = string.len() - GAIN_MIN;
             if self.compressor.compress(string, max, &mut self.packed) {
-                self.bytes.push(ENCODED | LZF);
-                self.put_len(self.packed.len() as u64);
-                self.put_len(string.len() as u64);
+                self.put_packed_head(self.packed.len(), string.len());
                 self.bytes.extend_from_slice(&self.packed);
                 return;
             }
         }
         self.put_plain(string);
+    }
+
+    /// What stands in front of a compressed string: its bytes, and those of the string.
+    pub fn put_packed_head(&mut self, packed: usize, len: usize) {
+        self.bytes.push(ENCODED | LZF);
+        self.put_len(packed as u64);
+        self.put_len(len as u64);
     }
 
     pub fn put_element(&mut self, element: Element) {

@@ -91,6 +91,14 @@ impl<'a> Args<'a> {
         (len == bytes.len()).then_some(bytes)
     }
 
+    /// Bytes of the request as RESP has it.
+    pub fn request_len(&self) -> usize {
+        let digits = |n: usize| 1 + n.checked_ilog10().unwrap_or(0) as usize;
+        let args =
+            self.spans.iter().map(|span| span.len() + digits(span.len()) + "$\r\n\r\n".len());
+        args.sum::<usize>() + digits(self.len()) + "*\r\n".len()
+    }
+
     /// Whether the argument at `index` is `word`, in any case.
     pub fn is(&self, index: usize, word: &str) -> bool {
         self.get(index).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()))

@@ -87,6 +87,11 @@ pub struct Parser {
 }
 
 impl Parser {
+    /// Bytes at the head that have been read, of a request that is not whole yet.
+    pub fn passed(&self) -> usize {
+        if self.arguments_left > 0 { self.position as usize } else { 0 }
+    }
+
     /// Bytes that the argument now being read still needs beyond `have`, to size a buffer by.
     pub fn wanted(&self, have: usize) -> usize {
         match self.bulk_len_plus1 {
@@ -99,6 +104,9 @@ impl Parser {
     ///
     /// Spans are pushed relative to `buffer`. After [`Step::Incomplete`] call again with the
     /// same request at the head and more bytes behind it.
+    // Always, with what it calls for each argument: without, a GET takes 60 instructions of 1,700
+    // more as soon as there is a second caller.
+    #[inline(always)]
     pub fn parse(
         &mut self,
         buffer: &mut [u8],
@@ -141,6 +149,7 @@ impl Parser {
     }
 
     /// Reads `*<count>\r\n`; `false` when it has not fully arrived.
+    #[inline(always)]
     fn multibulk_count(
         &mut self,
         buffer: &[u8],
@@ -166,6 +175,7 @@ impl Parser {
     }
 
     /// Reads `$<length>\r\n`; `false` when it has not fully arrived.
+    #[inline(always)]
     fn bulk_length(
         &mut self,
         buffer: &[u8],

@@ -26,6 +26,8 @@ pub enum Kind {
     /// The requests between a MULTI and its EXEC: they run as one and have one reply, unless
     /// a key that this client watches has changed.
     Block { watcher: Option<u64>, protocol: Protocol },
+    /// What a tour does on one shard: one thing with what it does on the others.
+    Stop,
     /// This client watches the keys that are the words of the one request.
     Watch { client: u64 },
     /// This client watches nothing any more; there is no request.
@@ -100,6 +102,15 @@ impl Batch {
         self.requests.clear();
         self.ends.clear();
         self.next = 0;
+    }
+
+    /// Bytes for which there is room.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+            + self.replies.capacity()
+            + self.spans.capacity() * size_of::<Span>()
+            + self.requests.capacity() * size_of::<Request>()
+            + self.ends.capacity() * size_of::<usize>()
     }
 
     /// Gives back what is too large to be kept for the next requests.

@@ -6,7 +6,7 @@
 //! so many messages cost one wake-up.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering, fence};
 
@@ -72,6 +72,10 @@ impl Bell {
 
     pub(super) fn event_fd(&self) -> RawFd {
         self.event.as_raw_fd()
+    }
+
+    pub(super) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 
     pub(super) fn set_ring_fd(&self, fd: RawFd) {

@@ -1,8 +1,10 @@
 //! One pinned executor per shard, and how many shards a machine is good for.
 
+use super::Runtime;
 use crate::error::Fatal;
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{CpuSet, LocalExecutorBuilder, Placement};
 use std::future::Future;
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
 /// glommio preallocates this for its own file and socket buffers, of which a shard uses none.
@@ -10,7 +12,10 @@ const GLOMMIO_IO_MEMORY: usize = 64 << 10;
 const GLOMMIO_RING_DEPTH: usize = 8;
 
 /// Starts a thread with an executor pinned to `core` and runs a future on it to its end.
+///
+/// Over epoll the thread runs nothing but this future, which never waits.
 pub fn on_core<F, R>(
+    runtime: Runtime,
     core: usize,
     name: &str,
     make: impl FnOnce() -> F + Send + 'static,
@@ -21,7 +26,11 @@ where
 {
     let thread_name = name.to_string();
     let run = move || {
-        let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
+        if runtime == Runtime::Epoll {
+            pin_to(core);
+            return block_on(make());
+        }
+        let executor = LocalExecutorBuilder::new(placement(core))
             .name(&thread_name)
             .io_memory(GLOMMIO_IO_MEMORY)
             .ring_depth(GLOMMIO_RING_DEPTH)
@@ -38,6 +47,42 @@ where
         .name(name.to_string())
         .spawn(run)
         .map_err(|error| Fatal::system(format!("start the thread {name}"), error.to_string()))
+}
+
+/// glommio looks for the core in /sys and panics where there is none, as in a bare chroot. There the
+/// calling thread is pinned beforehand, and what the executor starts stays on its core as well.
+fn placement(core: usize) -> Placement {
+    if CpuSet::online().is_ok() {
+        return Placement::Fixed(core);
+    }
+    pin_to(core);
+    Placement::Unbound
+}
+
+/// Keeps the calling thread on a core. Where the host forbids that it runs where it may.
+fn pin_to(core: usize) {
+    // SAFETY: an all-zero cpu_set_t is a valid empty set, CPU_SET checks the index, and the kernel reads
+    // the size that is given.
+    let pinned = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) == 0
+    };
+    if !pinned {
+        let error = std::io::Error::last_os_error();
+        tracing::warn!(core, %error, "cannot pin a shard's thread to its core");
+    }
+}
+
+fn block_on<R>(future: impl Future<Output = R>) -> R {
+    let mut future = std::pin::pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+            return result;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// The cores that this process may use: its affinity mask, cut to the cgroup's CPU quota.

@@ -1,8 +1,9 @@
 //! Listening sockets, with the options that accepted connections inherit.
 
+use super::Peer;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -26,11 +27,37 @@ pub struct Listener {
     pub address: Option<SocketAddr>,
     /// The Unix socket's path; empty for TCP.
     pub path: String,
+    /// Its connections are to be served over TLS, which is the handler's business.
+    pub tls: bool,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Listener {
+    /// Listens on the same socket: whoever is first accepts a connection.
+    pub fn another(&self) -> io::Result<Listener> {
+        let fd = self.fd.try_clone()?;
+        Ok(Listener { fd, address: self.address, path: self.path.clone(), tls: self.tls })
+    }
+
     pub(super) fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// Who has connected to this listener and got this descriptor.
+    pub(super) fn peer_of(&self, connection: RawFd) -> Peer {
+        match self.address {
+            Some(own) => match (peer_address(connection), local_address(connection)) {
+                (Some(remote), Some(local)) => Peer::Tcp { remote, local },
+                // It has gone already.
+                _ => Peer::Tcp { remote: own, local: own },
+            },
+            None => Peer::Unix { path: self.path.clone() },
+        }
     }
 
     /// Changes `tcp-keepalive` for the connections to come.
@@ -58,7 +85,7 @@ pub fn tcp_listener(address: SocketAddr, options: &ListenOptions) -> io::Result<
     set_keepalive(raw, options.keepalive_s)?;
     let (storage, len) = encode_address(address);
     bind_and_listen(raw, (&raw const storage).cast(), len, options.backlog)?;
-    Ok(Listener { address: local_address(raw), path: String::new(), fd })
+    Ok(Listener { address: local_address(raw), path: String::new(), fd, tls: false })
 }
 
 /// Whether another process serves this address: it would share the port with us and take a part of
@@ -104,12 +131,7 @@ pub fn unix_listener(path: &Path, mode: u32, options: &ListenOptions) -> io::Res
     if mode != 0 {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
-    Ok(Listener { fd, address: None, path: path.display().to_string() })
-}
-
-/// Both ends of a connection, or `None` for one that is not TCP or has gone.
-pub(super) fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
-    Some((peer_address(fd)?, local_address(fd)?))
+    Ok(Listener { fd, address: None, path: path.display().to_string(), tls: false })
 }
 
 fn set_keepalive(fd: RawFd, seconds: u32) -> io::Result<()> {

@@ -4,37 +4,60 @@
 //!   executor (one pinned thread per shard)
 //!      └─ driver: own ring ── completions ──> Handler (net) ── calls ──> Io (the driver's hands)
 //!             ^
-//!             └ bells of other shards, timers and signals arrive on the same ring
+//!             └ bells of other shards arrive on the same ring
 //! ```
 //!
 //! A [`Handler`] is told what happened and calls [`Io`] to make things happen; it never waits. So
-//! the same handler runs on the real driver (`uring`) and in the seeded single-thread simulator
-//! (`sim`), and a driver over epoll would need nothing new above this room.
+//! the same handler runs on the driver over io_uring (`uring`), on the one over epoll where a host forbids
+//! that (`epoll`), and in the seeded single-thread simulator (`sim`).
 //!
-//! The driver owns the sleep: a shard thread blocks in its own ring and nowhere else. Nothing on
-//! a shard's executor waits on glommio's reactor, whose park costs three rings' work each time.
+//! The driver owns the sleep: a shard thread blocks in its own ring (or epoll instance) and nowhere else.
+//! Nothing on a shard's executor waits on glommio's reactor, whose park costs three rings' work each
+//! time. Without io_uring there is no glommio either: a plain pinned thread runs the driver.
 
 mod background;
 mod bell;
+mod driver;
+mod epoll;
 mod executor;
+pub mod heap;
 mod listen;
 mod peer;
 mod probe;
 mod signals;
 pub mod sim;
+mod slots;
 mod uring;
 
 pub use background::yield_to_all;
 pub use bell::{Bell, Bells};
+pub use driver::Driver;
 pub use executor::{on_core, usable_cores};
 pub use listen::{ListenOptions, Listener, tcp_listener, tcp_port_is_taken, unix_listener};
 pub use peer::Peer;
 pub use probe::{check_host, raise_descriptors};
 pub use signals::Signals;
-pub use uring::Driver;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+/// What a shard's thread sleeps in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// glommio's executor and a ring.
+    IoUring,
+    /// A plain thread and an epoll instance.
+    Epoll,
+}
+
+impl Runtime {
+    pub fn name(self) -> &'static str {
+        match self {
+            Runtime::IoUring => "io_uring",
+            Runtime::Epoll => "epoll",
+        }
+    }
+}
 
 /// A connection on one driver. Never used again for another one: the generation differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +80,10 @@ pub enum Socket {
 pub trait Io {
     /// Sends a buffer; at most one per connection at a time. Answered by [`Handler::sent`].
     fn send(&mut self, connection: Token, buffer: Vec<u8>);
+
+    /// Sends a few bytes, as far as that can be done at once, on a connection that sends nothing else
+    /// and is about to be closed.
+    fn send_last(&mut self, connection: Token, bytes: &[u8]);
 
     /// Closes a connection at once; nothing more is reported of it.
     fn close(&mut self, connection: Token);
@@ -87,6 +114,9 @@ pub trait Io {
 
     /// Wall-clock milliseconds since the epoch at the beginning of this turn.
     fn now(&self) -> i64;
+
+    /// Has the turn begin now, after the handler has slept in it.
+    fn look_at_clock(&mut self);
 }
 
 /// What a driver reports to; one per shard.

@@ -1,17 +1,37 @@
 //! Whether this host lets the server run, asked before anything is built on it.
 //!
 //! glommio panics where io_uring is forbidden and fails unseen where too little memory may be
-//! locked; so both are tried first, and the answer says what to do.
+//! locked; so both are tried first, and either epoll takes its place or the answer says what to do.
 
+use super::Runtime;
 use crate::error::Fatal;
 use std::io;
 
 /// What one executor's rings need of RLIMIT_MEMLOCK, with room to spare.
 const MEMLOCK_NEEDED: u64 = 512 << 10;
 
-/// Checks io_uring and RLIMIT_MEMLOCK for `shards` executors, raising soft limits where allowed.
-pub fn check_host(shards: usize, connections: u64) -> Result<(), Fatal> {
+/// Raises the limits that `shards` executors need as far as allowed, and says which runtime the host
+/// lets them have: the `wanted` one or an error, if one is wanted.
+pub fn check_host(
+    wanted: Option<Runtime>,
+    shards: usize,
+    connections: u64,
+) -> Result<Runtime, Fatal> {
     raise_limit(libc::RLIMIT_NOFILE, connections + 64 + shards as u64 * 16);
+    match wanted {
+        Some(Runtime::Epoll) => Ok(Runtime::Epoll),
+        Some(Runtime::IoUring) => check_rings(shards).map(|()| Runtime::IoUring),
+        None => match check_rings(shards) {
+            Ok(()) => Ok(Runtime::IoUring),
+            Err(reason) => {
+                tracing::info!(%reason, "this host does not let io_uring be used: serving over epoll");
+                Ok(Runtime::Epoll)
+            }
+        },
+    }
+}
+
+fn check_rings(shards: usize) -> Result<(), Fatal> {
     let needed = MEMLOCK_NEEDED * shards as u64;
     let memlock = raise_limit(libc::RLIMIT_MEMLOCK, needed);
     let mut builder = io_uring::IoUring::<io_uring::squeue::Entry>::builder();

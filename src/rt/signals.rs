@@ -27,10 +27,12 @@ impl Signals {
         }
     }
 
-    /// Waits until one arrives, or until `stopping` is set: looked at five times a second.
-    pub fn wait(&self, stopping: &AtomicBool) {
+    /// Waits until one arrives, or until `stopping` is set: looked at five times a second, and `meanwhile`
+    /// is called as often.
+    pub fn wait(&self, stopping: &AtomicBool, mut meanwhile: impl FnMut()) {
         let timeout = libc::timespec { tv_sec: 0, tv_nsec: 200_000_000 };
         while !stopping.load(Ordering::Acquire) {
+            meanwhile();
             // SAFETY: the set was initialised in `block`; no information is asked for.
             let signal = unsafe { libc::sigtimedwait(&self.0, std::ptr::null_mut(), &timeout) };
             if signal > 0 {

@@ -326,6 +326,8 @@ impl Io for SimIo {
         }
     }
 
+    fn send_last(&mut self, _connection: Token, _bytes: &[u8]) {}
+
     fn close(&mut self, connection: Token) {
         if let Some(socket) = self.socket(connection) {
             let link = socket.link;
@@ -368,4 +370,7 @@ impl Io for SimIo {
     fn now(&self) -> i64 {
         self.now
     }
+
+    /// The world's time passes between turns alone.
+    fn look_at_clock(&mut self) {}
 }

@@ -1,6 +1,6 @@
 //! The table `redis`: what scripts ask the server, and what goes with it.
 
-use super::host::{LogLevel, REPL_AOF, REPL_REPLICA};
+use super::host::{LogLevel, REPL_AOF, REPL_REPLICA, Tick};
 use super::lua::{Function, Kind, Lua, Raise, truncate};
 use super::reply;
 use super::sha::Sha;
@@ -100,8 +100,9 @@ fn arguments<'a>(lua: Lua) -> Result<Arguments<'a>, &'static str> {
     Ok(arguments)
 }
 
-/// Runs a command and pushes the value of its reply. Whether it is an error.
-fn run(lua: Lua) -> bool {
+/// Runs a command and pushes the value of its reply. Whether it is an error. Fails only when the script
+/// is to end.
+fn run(lua: Lua) -> Result<bool, Raise> {
     let state = lua.state();
     let mut out = state.reply.take();
     out.clear();
@@ -110,11 +111,19 @@ fn run(lua: Lua) -> bool {
         let asked = state.host.ask(|host| host.call(&arguments, protocol, &mut out));
         asked.ok_or("redis.call can only be used inside a script invocation")
     });
-    if let Err(text) = asked {
+    let ends = match asked {
+        Ok(tick) => tick == Tick::Kill,
+        Err(text) => {
+            state.reply.set(out);
+            lua.set_top(0);
+            reply::push_error(lua, text.as_bytes());
+            return Ok(true);
+        }
+    };
+    if ends {
         state.reply.set(out);
         lua.set_top(0);
-        reply::push_error(lua, text.as_bytes());
-        return true;
+        return Err(lua.end("The script was given up"));
     }
     // They may have taken all the room there is.
     lua.set_top(0);
@@ -123,15 +132,15 @@ fn run(lua: Lua) -> bool {
     if out.capacity() <= REPLY_KEPT_MAX {
         state.reply.set(out);
     }
-    failed
+    Ok(failed)
 }
 
 fn call(lua: Lua) -> Result<c_int, Raise> {
-    if run(lua) { Err(Raise::Value) } else { Ok(1) }
+    if run(lua)? { Err(Raise::Value) } else { Ok(1) }
 }
 
 fn pcall(lua: Lua) -> Result<c_int, Raise> {
-    run(lua);
+    run(lua)?;
     Ok(1)
 }
 

@@ -7,7 +7,9 @@ pub trait Host {
     /// Runs a command of the script, `args[0]` being its name, and appends its reply in this protocol
     /// to `out`. What is not allowed gets an error reply: an unknown command, a wrong number of
     /// arguments, a command that scripts must not use, a write of a script that may not write.
-    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>);
+    /// A script that is to end here has no reply; what it still asks for, as the handler of an error, must be
+    /// answered in the same way.
+    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) -> Tick;
 
     /// Comes every 100,000 instructions of the script, a millisecond or so.
     fn tick(&mut self) -> Tick;

@@ -3,7 +3,9 @@
 use super::flags::{self, ScriptFlags};
 use super::host::Host;
 use super::libraries::{FunctionInfo, Libraries, Library, Metadata, Registration};
+use super::libs::JsonConfig;
 use super::lua::{self, Kind, Lua, Machine, Ref};
+use super::random::Random;
 use super::reply::{self, until_nul};
 use super::sandbox::{self, Sandbox};
 use super::sha::Sha;
@@ -44,6 +46,13 @@ impl From<CmdError> for Failure {
     fn from(error: CmdError) -> Failure {
         Failure { error, counted: false }
     }
+}
+
+/// What one run leaves to the next.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    random: Random,
+    json: JsonConfig,
 }
 
 struct Script {
@@ -142,6 +151,21 @@ impl Interpreter {
         let lua = self.machine.lua();
         self.scripts.drain().for_each(|(_, script)| lua.forget(script.code));
         lua.collect();
+    }
+
+    /// What a run changes that the next one sees: to be put back by [`Interpreter::rewind`] after
+    /// one that is to have had no effect.
+    pub fn mark(&self) -> Mark {
+        let state = self.machine.lua();
+        let state = state.state();
+        Mark { random: state.random.get(), json: state.json.get() }
+    }
+
+    pub fn rewind(&mut self, mark: Mark) {
+        let state = self.machine.lua();
+        let state = state.state();
+        state.random.set(mark.random);
+        state.json.set(mark.json);
     }
 
     /// Bytes that Lua uses.

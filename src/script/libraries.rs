@@ -137,6 +137,11 @@ impl Libraries {
         self.all.len()
     }
 
+    /// Bytes of their code.
+    pub fn memory(&self) -> usize {
+        self.iter().map(|library| library.code.len()).sum()
+    }
+
     pub fn function_count(&self) -> usize {
         self.functions.len()
     }

@@ -532,14 +532,28 @@ unsafe extern "C-unwind" fn hook(raw: *mut ffi::lua_State, _: *mut ffi::lua_Debu
     unsafe {
         let lua = Lua(NonNull::new_unchecked(raw));
         if lua.must_end() {
-            let every = ffi::LUA_MASKLINE | ffi::LUA_MASKCOUNT;
-            ffi::lua_sethook(raw, Some(hook), every, 1);
+            lua.hook_always();
             ffi::lua_error(raw);
         }
     }
 }
 
 impl Lua {
+    /// Ends the script with an error that it cannot catch: what it does from now on fails at once.
+    pub fn end(self, text: &'static str) -> Raise {
+        self.state().ending.set(Some(text));
+        self.hook_always();
+        super::reply::push_error(self, text.as_bytes());
+        Raise::Value
+    }
+
+    /// Lets the hook come at every instruction.
+    fn hook_always(self) {
+        let every = ffi::LUA_MASKLINE | ffi::LUA_MASKCOUNT;
+        // SAFETY: the hook is made for that.
+        unsafe { ffi::lua_sethook(self.raw(), Some(hook), every, 1) };
+    }
+
     /// Whether the script must end; then the error is on top.
     fn must_end(self) -> bool {
         let state = self.state();

@@ -10,7 +10,8 @@
 //! | [`libs`] | `cjson`, `cmsgpack`, `struct`, `bit` |
 //! | [`store`], [`slow`] | the scripts of the whole server; those that run for long |
 //! | [`flags`], [`sha`], [`random`] | the first line of a script; its name; `math.random` |
-//! | [`certify`] | whether a script touches only the keys that it is given |
+//! | [`certify`] | whether a script touches only the keys that it is given, as its text shows |
+//! | [`learned`] | which other keys it touches, as its runs have shown |
 //! | [`lua`], [`state`] | the seam to Lua, and what hangs on it |
 //!
 //! A script is a call from the server into Lua, and a command of it a call back:
@@ -27,6 +28,7 @@ mod flags;
 mod functions;
 mod host;
 mod interpreter;
+mod learned;
 mod libraries;
 mod libs;
 mod lua;
@@ -44,6 +46,7 @@ pub use certify::{KeyRule, uses_only_declared_keys};
 pub use flags::ScriptFlags;
 pub use host::{Host, LogLevel, REPL_AOF, REPL_REPLICA, Tick, log_line};
 pub use interpreter::{Failure, Interpreter, Outcome};
+pub use learned::{Learned, Sort, Touched};
 pub use libraries::{FunctionInfo, Libraries, Library, RestorePolicy};
 pub use sha::Sha;
 pub use slow::{Killed, Slow, SlowScripts};

@@ -14,6 +14,8 @@ pub struct MockHost {
     /// At which tick the script is killed.
     pub killed_at: u32,
     pub answer: Answer,
+    /// It has ended the script.
+    pub ended: bool,
 }
 
 impl Default for MockHost {
@@ -25,11 +27,12 @@ impl Default for MockHost {
             ticks: 0,
             killed_at: u32::MAX,
             answer,
+            ended: false,
         }
     }
 }
 
-/// `echo x` gives x, `raw x` the reply x, `list` an array; `get` of `lock` a token.
+/// `echo x` gives x, `raw x` the reply x, `list` an array; `get` of `lock` a token. `end` ends the script.
 fn answer(args: &[&[u8]], protocol: Protocol) -> Vec<u8> {
     let mut buffer = Vec::new();
     let mut out = Encoder::new(&mut buffer, protocol);
@@ -52,9 +55,14 @@ fn answer(args: &[&[u8]], protocol: Protocol) -> Vec<u8> {
 }
 
 impl Host for MockHost {
-    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) {
+    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) -> Tick {
+        self.ended |= args[0] == b"end";
+        if self.ended {
+            return Tick::Kill;
+        }
         self.calls.push(args.iter().map(|arg| arg.to_vec()).collect());
         out.extend((self.answer)(args, protocol));
+        Tick::GoOn
     }
 
     fn tick(&mut self) -> Tick {

@@ -1,18 +1,22 @@
-//! What is done with files while no server has them: `corelane check`, `corelane export`.
+//! What is done instead of serving: `corelane check` and `corelane export` with files that no server has,
+//! `corelane ping`.
 
+use super::ping::ping;
 use crate::clock;
 use crate::command::{REDIS_VERSION, Registry};
 use crate::config::{Config, Names, Tool};
 use crate::error::{Fatal, io_text};
-use crate::metrics::{PersistStats, ShardStats, memory_used};
+use crate::metrics::{PersistStats, ShardStats};
 use crate::net::shard_settings;
 use crate::persist::check::{Checked, check};
 use crate::persist::foreign::{self, Report, ShardTarget, Source, find_aof};
 use crate::persist::manifest;
+use crate::persist::recover::Tail;
 use crate::persist::repair::{Plan, repair};
 use crate::persist::save::{About, write_file};
 use crate::persist::{Directory, Disk, Loading, recover};
 use crate::rdb::file::{MAGIC_LEN, is_rdb};
+use crate::rt;
 use crate::script::Store;
 use crate::shard::{Keyspace, Shard};
 use std::io::{self, Read, Write};
@@ -29,6 +33,7 @@ pub fn run(tool: &Tool) -> Result<bool, Fatal> {
             export(&room, file, from, names, *force, &mut out)?;
             Ok(true)
         }
+        Tool::Ping { host, port, alive, tls } => ping(host, *port, *alive, tls.as_ref(), &mut out),
     }
 }
 
@@ -79,6 +84,7 @@ impl Room {
             cut: true,
             now: self.now,
             stats: &self.stats,
+            threads: rt::usable_cores().len(),
             trusting: false,
         }
     }
@@ -435,8 +441,9 @@ fn export(
     let about = About {
         redis_version: REDIS_VERSION,
         made_at: room.now / 1000,
-        used_memory: memory_used(),
+        used_memory: crate::rt::heap::state().allocated,
         functions: room.scripts.libraries().iter().map(|library| library.code.clone()).collect(),
+        sync_steps: false,
     };
     let bytes = write_file(&disk, &name, about, &mut keyspace).map_err(cannot_write)?;
     let keys = keyspace.into_loaded().keys();
@@ -451,9 +458,9 @@ fn load_ours(room: &Room, path: &Path, out: &mut dyn Write) -> Result<Keyspace, 
         return Err(Fatal::system(format!("read {}", path.display()), "it has no manifest"));
     };
     if let Some(last) = recovered.manifest.segments.last() {
-        for (shard, &end) in recovered.lens.iter().enumerate() {
-            let name = last.segment(shard);
-            let left = disk.len(&name).unwrap_or(end).saturating_sub(end);
+        let ends = recovered.tails.iter().rev().take(last.shards).rev();
+        for Tail { name, len, .. } in ends {
+            let left = disk.len(name).unwrap_or(*len).saturating_sub(*len);
             if left > 0 {
                 let text = "were not finished when the server ended, and are left out";
                 told(writeln!(out, "note: the last {left} bytes of {name} {text}"))?;

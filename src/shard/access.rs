@@ -78,6 +78,11 @@ impl Access {
         if idle > CLOCK_BITS - DAY { 0 } else { idle }
     }
 
+    /// Minutes since the last use; nothing meaningful under LRU.
+    pub fn idle_minutes(field: u32, now: i64) -> u32 {
+        minutes(now).wrapping_sub(field >> 8) & 0xffff
+    }
+
     /// Seconds since the last use; nothing meaningful under LFU.
     pub fn idle_seconds(field: u32, now: i64) -> u32 {
         seconds(now).wrapping_sub(field) & CLOCK_BITS

@@ -164,6 +164,17 @@ impl Channels {
         !self.outbox.is_empty()
     }
 
+    /// How many messages wait to be sent, here and by others.
+    pub(super) fn mail(&self) -> (usize, usize) {
+        (self.outbox.len(), self.foreign.len())
+    }
+
+    /// Only so many messages were published, the first ones.
+    pub(super) fn take_back(&mut self, outbox: usize, foreign: usize) {
+        self.outbox.truncate(outbox);
+        self.foreign.truncate(foreign);
+    }
+
     pub fn take_outbox(&mut self) -> Vec<Arc<Published>> {
         std::mem::take(&mut self.outbox)
     }

@@ -20,6 +20,8 @@ pub struct Cx<'a> {
     pub may_wait: bool,
     /// Some commands have an error to tell a script.
     pub in_script: bool,
+    /// Whether it may read keys that its request does not name.
+    pub reads_all_keys: bool,
     /// Set by a handler that has found nothing and has written no reply: the client waits.
     pub wait: Option<Wait>,
 }

@@ -16,8 +16,7 @@
 //! here and in the keyspace: keys that come (`new`), that have expired (`expired`, for fields
 //! `hexpired`), and reads that miss (`keymiss`).
 //!
-//! Absent: events of what has no key (FLUSHALL, SWAPDB), as in Redis; and `evicted`, as long as no
-//! key is ever removed to make room: whoever does so raises it here, beside `expired`.
+//! Absent: events of what has no key (FLUSHALL, SWAPDB), as in Redis.
 
 use super::channels::{Channels, Foreign};
 use super::keyspace::{Keys, Keyspace};

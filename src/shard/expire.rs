@@ -236,6 +236,7 @@ mod tests {
             lazy_flush: false,
             events: EventClasses::default(),
             encodings: Encodings::default(),
+            timing: crate::shard::TimingRules::QUIET,
         };
         Shard::new(0, 7, settings, Arc::new(ShardStats::new(1, 16)))
     }

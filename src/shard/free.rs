@@ -156,6 +156,11 @@ impl Keyspace {
         }
     }
 
+    /// Whether something is gone that is not freed yet.
+    pub fn has_garbage(&self) -> bool {
+        !self.graveyard.is_empty()
+    }
+
     /// As [`Keyspace::free_step`], as many as fit in between commands.
     pub fn free_piece(&mut self) -> bool {
         if self.graveyard.is_empty() {

@@ -15,6 +15,7 @@ use super::access::Access;
 use super::channels::Channels;
 use super::events::{Event, raise_expired};
 use super::free::Graveyard;
+use super::hot_keys::HotKeys;
 use super::record::Recorder;
 use super::snapshot::{Holding, Saving};
 use super::tracking::Tracking;
@@ -68,6 +69,10 @@ pub struct Keyspace {
     pub(super) random: fastrand::Rng,
     memo: Memo,
     pub access: Access,
+    /// Small integers count as shared, as those are in Redis unless it evicts by use.
+    pub shares_integers: bool,
+    /// Whether keys that have expired stay, out of sight (`CLIENT PAUSE`).
+    pub keeps_expired: bool,
     /// Whether keys are expired without being asked for (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: bool,
     pub(super) stats: Arc<ShardStats>,
@@ -75,6 +80,8 @@ pub struct Keyspace {
     pub(super) watches: Option<Box<Watches>>,
     /// Nothing while no client tracks keys.
     pub(super) tracking: Option<Box<Tracking>>,
+    /// Nothing while nobody wants to know which keys are used most.
+    pub hot_keys: Option<Box<HotKeys>>,
     /// Nothing while nobody waits for a key.
     pub waited: Option<Box<Waited>>,
     /// Trackers that have watched borrowed keys so far.
@@ -105,10 +112,13 @@ impl Keyspace {
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             memo: NO_MEMO,
             access,
+            shares_integers: true,
+            keeps_expired: false,
             active_expire: true,
             stats,
             watches: None,
             tracking: None,
+            hot_keys: None,
             waited: None,
             trackers: 0,
             channels: Channels::default(),
@@ -160,6 +170,13 @@ impl Keyspace {
         let flushed = self.saving.as_ref().map_or(0, |saving| saving.table_memory());
         let own = self.dbs.iter().map(Table::memory).sum::<usize>();
         own + flushed + self.graveyard.table_memory()
+    }
+
+    /// Shows how big the tables are.
+    pub fn publish_memory(&self) {
+        for (table, stats) in self.dbs.iter().zip(&self.stats.per_db) {
+            stats.table_bytes.set(table.memory() as u64);
+        }
     }
 
     /// Much has changed in a database: whoever waits there is to look.
@@ -551,6 +568,14 @@ impl Keys<'_> {
         self.space.publish(b);
     }
 
+    pub fn shares_integers(&self) -> bool {
+        self.space.shares_integers
+    }
+
+    pub fn hot_keys(&mut self) -> &mut Option<Box<HotKeys>> {
+        &mut self.space.hot_keys
+    }
+
     pub fn set_active_expire(&mut self, on: bool) {
         self.space.active_expire = on;
     }
@@ -590,10 +615,13 @@ impl Keys<'_> {
             notifies,
             recorder,
             saving,
+            keeps_expired,
             ..
         } = &mut *self.space;
         let mut found = dbs[db].get_mut(hash, key);
-        if let Some(entry) = found.take_if(|entry| entry.is_expired(now)) {
+        if let Some(entry) = found.take_if(|entry| entry.is_expired(now))
+            && !*keeps_expired
+        {
             let mut gone = entry.remove();
             stats.per_db[db].keys.sub(1);
             stats.per_db[db].expires.sub(u64::from(gone.expire_at().is_some()));
@@ -675,7 +703,7 @@ impl Keys<'_> {
 
     /// Puts an entry in whose key is known to be absent; the longest of those insertions that
     /// make the table grow is recorded.
-    fn add(&mut self, hash: u64, mut entry: Entry) {
+    pub(super) fn add(&mut self, hash: u64, mut entry: Entry) {
         entry.set_snapshot_bit(self.space.parity);
         let table = &mut self.space.dbs[self.db];
         if !table.next_insert_splits() {

@@ -4,6 +4,18 @@ use super::SlotTable;
 use super::keyspace::{Keyspace, Table, hash_of};
 use crate::data::Entry;
 
+/// How keys come together with those that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Loading {
+    /// These go.
+    #[default]
+    Replace,
+    /// These go where there are others of the same names.
+    Merge,
+    /// There should be none of the same names.
+    Add,
+}
+
 /// The databases of one shard.
 pub struct Loaded {
     dbs: Vec<Table>,
@@ -70,6 +82,32 @@ impl Keyspace {
     pub fn into_loaded(self) -> Loaded {
         debug_assert!(self.saving.is_none(), "a snapshot still needs the tables");
         Loaded { dbs: self.dbs, parity: self.parity }
+    }
+
+    /// Takes in keys while commands are served. Both hash alike. Gives how many were left out because they
+    /// were there already.
+    pub fn load_in(&mut self, loaded: Loaded, how: Loading, now: i64) -> usize {
+        let mut left_out = 0;
+        if how == Loading::Replace {
+            for db in 0..self.dbs.len() {
+                self.keys(db, now, false).flush(db);
+            }
+            self.adopt(loaded);
+        } else {
+            for (db, mut table) in loaded.dbs.into_iter().enumerate() {
+                let mut keys = self.keys(db, now, false);
+                let mut take =
+                    |entry: Entry| match how == Loading::Add && keys.contains(entry.key()) {
+                        true => left_out += 1,
+                        false => keys.adopt(entry),
+                    };
+                while !table.drain_step(STEP, &mut take) {}
+                self.publish(db);
+            }
+        }
+        // Whoever waits for keys may find them.
+        (0..self.dbs.len()).for_each(|db| self.changed_all(db));
+        left_out
     }
 
     /// Takes in keys in place of those that are here. Both hash alike. No snapshot may run.

@@ -7,8 +7,10 @@ mod access;
 mod channels;
 mod cx;
 mod events;
+mod evict;
 mod expire;
 mod free;
+mod hot_keys;
 mod intents;
 mod keyspace;
 mod lend;
@@ -16,7 +18,9 @@ mod loaded;
 mod record;
 mod slot;
 mod snapshot;
+mod timing;
 mod tracking;
+mod trial;
 mod waited;
 mod watch;
 mod watching;
@@ -26,18 +30,23 @@ pub use access::Access;
 pub use channels::{Channels, Foreign, Published, count as count_listener};
 pub use cx::{Cx, TimedOut, Wait};
 pub use events::is_event_channel;
+pub use evict::{Candidate, Eviction, Order};
+pub use hot_keys::{HotKey, HotKeys};
 pub use intents::{Intent, Intents, Path};
 pub use keyspace::{Expiry, Keys, Keyspace};
 pub use lend::{Everything, Parcel};
-pub use loaded::Loaded;
+pub use loaded::{Loaded, Loading};
 pub use record::{NO_CLOCK, Recorder, THINGS_MAX};
 pub use slot::{SLOTS, SlotTable, slot_of};
 pub use snapshot::SnapshotStats;
+pub use timing::{BRIEF_ARGS, BRIEF_BYTES, Noted, Timing, TimingRules};
 pub use tracking::{Changed, Stale, Tracking};
+pub use trial::Trial;
 pub use waited::Waited;
 
 use crate::config::EventClasses;
 use crate::metrics::ShardStats;
+use evict::Victims;
 use expire::ExpireCycle;
 use std::sync::Arc;
 
@@ -54,6 +63,7 @@ pub struct Settings {
     /// `notify-keyspace-events`.
     pub events: EventClasses,
     pub encodings: Encodings,
+    pub timing: TimingRules,
 }
 
 /// Up to where collections are packed; the options' names say what of each is meant. Counts,
@@ -104,7 +114,9 @@ pub struct Shard {
     pub settings: Settings,
     pub random: fastrand::Rng,
     pub stats: Arc<ShardStats>,
+    pub timing: Timing,
     expire: ExpireCycle,
+    victims: Victims,
 }
 
 impl Shard {
@@ -112,7 +124,10 @@ impl Shard {
         let mut keyspace = Keyspace::new(seed, settings.access, stats.clone());
         keyspace.want_events(settings.events);
         let random = fastrand::Rng::with_seed(seed ^ index as u64);
-        Shard { index, keyspace, settings, random, stats, expire: ExpireCycle::default() }
+        keyspace.count_hot_keys(settings.timing.hot_keys_every);
+        let timing = Timing::new(settings.timing);
+        let (expire, victims) = (ExpireCycle::default(), Victims::default());
+        Shard { index, keyspace, settings, random, stats, timing, expire, victims }
     }
 
     /// What is to be done without being asked for, about ten times a second: expiry and freeing
@@ -128,8 +143,13 @@ impl Shard {
 
     /// Works by another configuration from now on.
     pub fn configure(&mut self, settings: Settings) {
+        if self.settings.access != settings.access {
+            self.forget_candidates();
+        }
         self.settings = settings;
         self.keyspace.access = settings.access;
         self.keyspace.want_events(settings.events);
+        self.timing.configure(settings.timing);
+        self.keyspace.count_hot_keys(settings.timing.hot_keys_every);
     }
 }

@@ -48,6 +48,15 @@ impl Recorder {
         self.effects.record(owner, db, [b"DEL".as_slice(), key].into_iter());
     }
 
+    /// A key has gone to make room.
+    pub(super) fn evicted(&mut self, db: usize, key: &[u8], lazy: bool) {
+        if self.is_on() {
+            let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+            let owner = self.owner_of(key);
+            self.effects.record(owner, db, [name, key].into_iter());
+        }
+    }
+
     /// Fields of the hash at a key have gone whose time was over.
     #[cold]
     pub(super) fn expired_fields(&mut self, db: usize, key: &[u8], fields: &[Box<[u8]>]) {

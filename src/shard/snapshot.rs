@@ -31,6 +31,7 @@ mod lanes;
 mod saving;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use super::keyspace::{Keys, Keyspace, Table};
 use saving::Cut;
@@ -78,6 +79,13 @@ impl Keyspace {
         let cut = Cut { now: cut, access: with_usage.then_some(self.access) };
         self.saving = Some(Box::new(Saving::new(self.parity, cut, &self.dbs)));
         true
+    }
+
+    /// Whether long strings of the snapshot that has just begun are compressed; they are if nothing is said.
+    pub fn compress_snapshot(&mut self, compress: bool) {
+        if let Some(saving) = &mut self.saving {
+            saving.lanes.compress(compress);
+        }
     }
 
     /// Whether [`Keyspace::begin_snapshot`] would begin one.
@@ -172,8 +180,12 @@ impl Keys<'_> {
     }
 }
 
-#[cfg(test)]
 impl Keyspace {
+    /// Has the running snapshot do as little as it can in a step, for tests.
+    pub fn save_in_small_pieces(&mut self) {
+        self.snapshot_sizes([1, 1, 16, 2]);
+    }
+
     /// Has the running snapshot work in smaller pieces: of so many buckets, of so many bytes, longer
     /// strings not compressed, and values with more elements kept when they go.
     pub(crate) fn snapshot_sizes(&mut self, [buckets, bytes, text, elements]: [usize; 4]) {
@@ -183,6 +195,7 @@ impl Keyspace {
     }
 
     /// Whether all entries have the bit that they have without a snapshot.
+    #[cfg(test)]
     pub(crate) fn snapshot_bits_are_even(&self) -> bool {
         let mut entries = self.dbs.iter().flat_map(Table::iter);
         entries.all(|entry| entry.snapshot_bit() == self.parity)

@@ -125,6 +125,12 @@ pub struct Stale {
     pub by: ClientRef,
 }
 
+impl Stale {
+    pub fn bytes(&self) -> usize {
+        self.key.len() + size_of_val(&*self.clients)
+    }
+}
+
 /// A key with prefixes that somebody follows has changed.
 #[derive(Debug)]
 pub struct Changed {
@@ -146,6 +152,8 @@ pub struct Tracking {
     /// Keys that the running command may be changing in place.
     looked_at: Vec<Box<[u8]>>,
     stale: Vec<Stale>,
+    /// Bytes of them.
+    stale_bytes: usize,
     changed: Vec<Changed>,
     /// What was forgotten at once and is freed bit by bit.
     gone: Vec<table::Table<Readings, ahash::RandomState>>,
@@ -162,6 +170,7 @@ impl Tracking {
             by: ClientRef::NOBODY,
             looked_at: Vec::new(),
             stale: Vec::new(),
+            stale_bytes: 0,
             changed: Vec::new(),
             gone: Vec::new(),
             grown: false,
@@ -198,7 +207,9 @@ impl Tracking {
 
     fn let_down(&mut self, Readings(reading): Readings, by: ClientRef) {
         let Reading { key, clients } = *reading;
-        self.stale.push(Stale { key, clients: clients.sorted(), by });
+        let stale = Stale { key, clients: clients.sorted(), by };
+        self.stale_bytes += stale.bytes();
+        self.stale.push(stale);
     }
 
     fn note_size(&self) {
@@ -224,6 +235,11 @@ impl Tracking {
 
     fn is_idle(&self) -> bool {
         self.read.is_empty() && self.prefixes.is_empty() && !self.has_mail() && self.gone.is_empty()
+    }
+
+    /// How many keys clients are to be told of: those that they have read, and those with their prefixes.
+    pub(super) fn mail(&self) -> (usize, usize) {
+        (self.stale.len(), self.changed.len())
     }
 
     fn has_mail(&self) -> bool {
@@ -286,8 +302,29 @@ impl Keyspace {
     /// What clients are to be told of: keys that they have read, and keys with prefixes that they follow.
     pub fn take_invalidations(&mut self) -> (Vec<Stale>, Vec<Changed>) {
         match &mut self.tracking {
-            Some(t) => (std::mem::take(&mut t.stale), std::mem::take(&mut t.changed)),
+            Some(t) => {
+                t.stale_bytes = 0;
+                (std::mem::take(&mut t.stale), std::mem::take(&mut t.changed))
+            }
             None => Default::default(),
+        }
+    }
+
+    /// Bytes of what clients are to be told of.
+    pub fn invalidation_bytes(&self) -> usize {
+        self.tracking.as_ref().map_or(0, |tracking| tracking.stale_bytes)
+    }
+
+    /// Clients are to be told of so many keys, the first ones; the others are as they have read them.
+    pub(super) fn take_back_invalidations(&mut self, stale: usize, changed: usize) {
+        let Some(tracking) = &mut self.tracking else { return };
+        tracking.changed.truncate(changed);
+        if tracking.stale.len() > stale {
+            let taken = tracking.stale.split_off(stale);
+            tracking.stale_bytes -= taken.iter().map(Stale::bytes).sum::<usize>();
+            for Stale { key, clients, .. } in taken {
+                clients.into_iter().for_each(|client| self.remember_read(&key, client));
+            }
         }
     }
 

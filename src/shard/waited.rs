@@ -54,6 +54,16 @@ impl Waited {
         !self.ready.is_empty()
     }
 
+    /// How many keys are ready.
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Only so many keys are ready, the first ones.
+    pub(super) fn take_back(&mut self, len: usize) {
+        self.ready.truncate(len);
+    }
+
     /// The key that has been ready for longest.
     pub fn next_ready(&mut self) -> Option<(usize, Box<[u8]>)> {
         self.ready.pop_front()

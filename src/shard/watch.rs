@@ -21,6 +21,8 @@ pub struct Watches {
     clients: HashMap<u64, Watcher>,
     /// Watched keys that the running command may be changing in place.
     looked_at: Vec<(usize, Box<[u8]>)>,
+    /// Clients that have seen their first change since [`Watches::begin_log`].
+    log: Option<Vec<u64>>,
 }
 
 impl Watches {
@@ -81,7 +83,28 @@ impl Watches {
         let Some(clients) = self.keys.get(db).and_then(|watched| watched.get(key)) else { return };
         for client in clients {
             if let Some(watcher) = self.clients.get_mut(client) {
+                if let Some(log) = self.log.as_mut().filter(|_| !watcher.dirty) {
+                    log.push(*client);
+                }
                 watcher.dirty = true;
+            }
+        }
+    }
+
+    /// What happens from now on may be taken back.
+    pub fn begin_log(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    pub fn end_log(&mut self) {
+        self.log = None;
+    }
+
+    /// Nothing has changed since [`Watches::begin_log`].
+    pub fn take_back(&mut self) {
+        for client in self.log.take().unwrap_or_default() {
+            if let Some(watcher) = self.clients.get_mut(&client) {
+                watcher.dirty = false;
             }
         }
     }
@@ -125,6 +148,20 @@ mod tests {
         assert!(watches.remove(2));
         assert!(watches.is_empty() && !watches.contains(0, b"b"));
         assert!(!watches.remove(2));
+    }
+
+    #[test]
+    fn changes_that_are_taken_back_were_none() {
+        let mut watches = Watches::default();
+        watches.add(1, 0, b"a");
+        watches.add(2, 0, b"b");
+        watches.touch(0, b"a");
+        watches.begin_log();
+        watches.touch(0, b"a");
+        watches.touch(0, b"b");
+        watches.take_back();
+        assert!(!watches.remove(2), "its key is as it was");
+        assert!(watches.remove(1), "its key had changed before");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod benchmarks;
 mod cluster;
+mod console;
 mod interactive;
 mod redis_cli;
-mod run;
+pub mod run;

@@ -294,8 +294,9 @@ fn a_command_that_waits_is_counted_once() {
         let (mut waiter, mut other) = (server.client(), server.client());
         let calls = |other: &mut Client| {
             let info = other.run("INFO commandstats").text();
-            let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_blpop:"));
-            line.map(str::to_string)
+            let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_blpop:"))?;
+            let counts = line.split(',').filter(|field| !field.starts_with("usec"));
+            Some(counts.collect::<Vec<_>>().join(","))
         };
         let id = waiter.run("CLIENT ID").int();
         for (number, end) in ["RPUSH b x", "CLIENT UNBLOCK id", "CLIENT UNBLOCK id ERROR"]
@@ -408,6 +409,29 @@ fn those_who_wait_cost_nothing() {
 }
 
 #[test]
+fn a_pause_refuses_what_is_wrong_and_keeps_what_has_expired() {
+    for shards in [1, 3] {
+        let pair = Pair::start(shards, &[]);
+        for port in [pair.redis.port, pair.corelane.port] {
+            let (mut admin, mut other) = (Client::connect(port), Client::connect(port));
+            let expired = |admin: &mut Client| {
+                let info = admin.run("INFO stats").text();
+                let line = info.lines().find(|line| line.starts_with("expired_keys:"));
+                line.map(str::to_string).expect("a count")
+            };
+            other.run("SET fleeting x PX 1");
+            assert_eq!(admin.run("CLIENT PAUSE 100000 WRITE").text(), "OK");
+            assert!(other.run("SET b").text().contains("wrong number of arguments"));
+            std::thread::sleep(Duration::from_millis(50));
+            let before = expired(&mut admin);
+            assert!(other.run("GET fleeting").is_nil());
+            assert_eq!(expired(&mut admin), before);
+            assert_eq!(admin.run("CLIENT UNPAUSE").text(), "OK");
+        }
+    }
+}
+
+#[test]
 fn a_pause_covers_all_shards() {
     for shards in [1, 3] {
         let pair = Pair::start(shards, &[]);
@@ -422,7 +446,19 @@ fn a_pause_covers_all_shards() {
             other.send(&parse_line("GET a")).unwrap();
             std::thread::sleep(Duration::from_millis(150));
             assert_eq!(admin.run("GET a").text(), "1");
+            let blocked = |admin: &mut Client| {
+                let info = admin.run("INFO clients").text();
+                let line = info.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
+                line.and_then(|count| count.parse().ok()).unwrap_or(99)
+            };
+            let mut third = Client::connect(port);
+            let id = third.run("CLIENT ID").int();
+            third.send(&parse_line("SET b 2")).unwrap();
+            wait_until("both wait", Duration::from_secs(5), || blocked(&mut admin) == 2);
+            assert_eq!(admin.run(&format!("CLIENT KILL ID {id}")).int(), 1);
+            wait_until("one is gone", Duration::from_secs(5), || blocked(&mut admin) == 1);
             assert_eq!(admin.run("CLIENT UNPAUSE").text(), "OK");
+            wait_until("none waits", Duration::from_secs(5), || blocked(&mut admin) == 0);
             assert_eq!(other.recv().unwrap(), Reply::Int(2));
             assert_eq!(other.recv().unwrap().text(), "2");
             assert!(start.elapsed() >= Duration::from_millis(150));
@@ -432,6 +468,17 @@ fn a_pause_covers_all_shards() {
             assert_eq!(other.run("GET b").text(), "2");
             let waited = start.elapsed().as_millis();
             assert!((190..1500).contains(&waited), "{waited} ms");
+            // Scripts that say that they do not write go on.
+            assert_eq!(admin.run("CLIENT PAUSE 100000 WRITE").text(), "OK");
+            let reads = "EVAL \"#!lua flags=no-writes\\nreturn redis.call('GET','b')\" 0";
+            assert_eq!(other.run(reads).text(), "2");
+            other.run("MULTI");
+            other.run(reads);
+            assert_eq!(other.run("EXEC").items()[0].text(), "2");
+            other.send(&parse_line("EVAL \"return 1\" 0")).unwrap();
+            wait_until("it waits", Duration::from_secs(5), || blocked(&mut admin) == 1);
+            admin.run("CLIENT UNPAUSE");
+            assert_eq!(other.recv().unwrap(), Reply::Int(1));
             // A block waits as a whole.
             other.run("MULTI");
             other.run("INCR a");

@@ -137,3 +137,27 @@ fn docs_cover_every_command() {
         }
     }
 }
+
+/// What redis-server has is there, or the page of commands says that it is not, and why.
+#[test]
+fn absent_commands_are_named() {
+    let page = include_str!("../../src/command/COMMANDS.md");
+    let (_, absent) = page.split_once("## Not there").expect("a section");
+    let (_, absent) = absent.split_once("|---|---|").expect("a table");
+    let named: BTreeSet<String> = absent
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .flat_map(|names| names.split(", "))
+        .map(str::to_lowercase)
+        .collect();
+    let list = |server: &Server| words(&server.client().run("COMMAND LIST"));
+    let (redis, ours) = (list(&Server::redis()), list(&Server::corelane(1)));
+    let top = |names: &BTreeSet<String>| -> BTreeSet<String> {
+        names.iter().filter(|name| !name.contains('|')).cloned().collect()
+    };
+    let missing: Vec<String> = top(&redis).difference(&ours).cloned().collect();
+    let untold: Vec<&String> = missing.iter().filter(|name| !named.contains(*name)).collect();
+    assert!(untold.is_empty(), "{untold:?} are neither there nor named as absent");
+    let both: Vec<&String> = named.intersection(&ours).collect();
+    assert!(both.is_empty(), "{both:?} are named as absent and there");
+}

@@ -1,7 +1,8 @@
 //! The connection's own commands: HELLO, AUTH, CLIENT, RESET and the rest.
 
 use crate::harness::pair::{everywhere, everywhere_with};
-use crate::harness::{Client, Reply, Server};
+use crate::harness::{Client, Reply, Server, wait_until};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 #[test]
@@ -229,4 +230,49 @@ fn clients_can_be_killed() {
         assert_eq!(other.drain(Duration::from_secs(5)).1, crate::harness::client::Ending::Closed);
     }
     assert_eq!(killer.run("PING").text(), "PONG");
+}
+
+/// Shards get to a request one after the other, and those who are killed come back at once.
+#[test]
+fn clients_that_come_back_are_not_killed_again() {
+    use crate::harness::client::Ending;
+    const CLIENTS: usize = 6;
+    const SHORT: Duration = Duration::from_millis(50);
+    let patience = Duration::from_secs(20);
+    let server = Server::corelane(4);
+    let mut killer = server.client();
+    killer.run("EVAL 'for n = 1, 300000 do redis.call(\"RPUSH\", KEYS[1], n) end' 1 long");
+    let (lives, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let live = || {
+        let mut client = server.client();
+        if client.send_raw(b"PING\r\n").is_ok() && client.recv().is_ok() {
+            lives.fetch_add(1, SeqCst);
+            let mut ending = Ending::Open;
+            while ending == Ending::Open && !over.load(SeqCst) {
+                ending = client.drain(SHORT).1;
+            }
+        }
+    };
+    let mut killed = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while !over.load(SeqCst) {
+                    live()
+                }
+            });
+        }
+        for round in 1..=30 {
+            wait_until("all are back", patience, || lives.load(SeqCst) >= round * CLIENTS);
+            // The shard that looks through this gets to the request late.
+            let mut busy = server.client();
+            busy.run("PING");
+            busy.send_raw(b"LPOS long none MAXLEN 0\r\n").expect("it is sent");
+            killed.push(killer.run("CLIENT KILL TYPE normal SKIPME yes").int());
+            busy.drain(patience);
+        }
+        over.store(true, SeqCst);
+        killer.run("CLIENT KILL TYPE normal");
+    });
+    assert_eq!(killed, [CLIENTS as i64 + 1; 30]);
 }

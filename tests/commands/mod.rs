@@ -3,6 +3,7 @@
 //! A script is a list of redis-cli lines. It runs on one shard and on three, in RESP2 and in RESP3,
 //! and every reply is compared. A program that the random tests printed becomes a script here.
 
+mod acl;
 mod bitmaps;
 mod blocking;
 mod command_table;
@@ -12,7 +13,9 @@ mod dumps;
 mod expiry;
 mod hashes;
 mod keys;
+mod latency;
 mod lists;
+mod memory;
 mod monitor;
 mod notifications;
 mod options;
@@ -21,6 +24,7 @@ mod scan;
 mod scripts;
 mod server;
 mod sets;
+mod slowlog;
 mod sorted_sets;
 mod streams;
 mod strings;

@@ -168,6 +168,30 @@ fn blocks_publish_when_they_are_done() {
 }
 
 #[test]
+fn blocks_tell_who_listens() {
+    agree(
+        "0 SUBSCRIBE c d =2
+        2 PSUBSCRIBE x* =1
+        3 SSUBSCRIBE c =1
+        1 MULTI
+        1 SET k 1
+        1 PUBSUB CHANNELS c*
+        1 PUBSUB NUMSUB c d e f
+        1 PUBSUB NUMSUB d
+        1 PUBSUB NUMSUB
+        1 PUBSUB NUMPAT
+        1 PUBSUB SHARDCHANNELS
+        1 PUBSUB SHARDNUMSUB c d
+        1 PUBLISH d one
+        1 EXEC
+        0 =1
+        1 MULTI
+        1 PUBSUB NUMPAT
+        1 EXEC",
+    );
+}
+
+#[test]
 fn a_block_that_does_not_run_publishes_nothing() {
     agree(
         "0 SUBSCRIBE c

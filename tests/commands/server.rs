@@ -2,7 +2,7 @@
 
 use crate::harness::pair::{everywhere, everywhere_with};
 use crate::harness::process::is_stand_in;
-use crate::harness::{Reply, Server, now, wait_until};
+use crate::harness::{Cmd, Reply, Server, now, parse_line, wait_until};
 use std::time::Duration;
 
 #[test]
@@ -147,6 +147,7 @@ fn debug_sleep_holds_and_refusals() {
         let start = now();
         both.script("DEBUG SLEEP 0.1");
         assert!(start.elapsed() >= Duration::from_millis(200), "each of the two sleeps");
+        both.script("SET brief v PX 30\nDEBUG SLEEP 0.05\nGET brief");
         both.script("SET k v\nDEBUG SLEEP\nDEBUG FOO\nDEBUG\nDEBUG OBJECT missing\nTIME x");
         both.script("DEBUG SET-ACTIVE-EXPIRE 0\nSET gone v PX 20");
         std::thread::sleep(Duration::from_millis(600));
@@ -154,6 +155,33 @@ fn debug_sleep_holds_and_refusals() {
         let text = both.corelane.run("DEBUG OBJECT k").text();
         assert!(text.contains("refcount:") && text.contains("encoding:embstr"), "{text}");
     });
+}
+
+#[test]
+fn all_shards_sleep_at_the_same_time() {
+    let server = Server::corelane(3);
+    let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client.run("PING");
+    }
+    let start = now();
+    let Some((sleeper, others)) = clients.split_first_mut() else { return };
+    sleeper.send(&parse_line("DEBUG SLEEP 0.6")).expect("sent");
+    std::thread::sleep(Duration::from_millis(150));
+    for (n, client) in others.iter_mut().enumerate() {
+        client.send(&parse_line(&format!("SET key{n} v"))).expect("sent");
+    }
+    for client in others {
+        assert_eq!(client.recv().expect("a reply").text(), "OK");
+        assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+    }
+    assert_eq!(sleeper.recv().expect("a reply").text(), "OK");
+    assert!(start.elapsed() < Duration::from_millis(1100), "once: {:?}", start.elapsed());
+    // What follows in the pipeline is later, also on the shard of the client.
+    let pipeline = ["SET a v PX 30", "SET b v PX 30", "DEBUG SLEEP 0.05", "MGET a b", "EXISTS a b"];
+    let requests: Vec<Cmd> = pipeline.map(parse_line).into();
+    let replies = sleeper.pipeline(&requests).expect("replies");
+    assert_eq!(replies[4].int(), 0, "{replies:?}");
 }
 
 #[test]

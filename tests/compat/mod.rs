@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: short expiry times. What depends on the moment is for `commands/`.
 
+mod acl;
 mod bitmaps;
 mod connection;
 mod dumps;
@@ -124,6 +125,38 @@ differential_tests! {
     scripted_on_one_shard_resp3: any_command, 1, Resp3, Mode::Scripted, 2_000;
     scripted_on_three_shards_resp2: any_command, 3, Resp2, Mode::Scripted, 2_000;
     scripted_on_three_shards_resp3: any_command, 3, Resp3, Mode::Scripted, 2_000;
+}
+
+#[test]
+fn acl_on_one_shard() {
+    differential_programs(
+        &[],
+        "acl_1",
+        acl::programs(Mode::Stepwise),
+        1,
+        Resp2,
+        Mode::Stepwise,
+        1_000,
+    );
+}
+
+#[test]
+fn acl_on_three_shards() {
+    differential_programs(
+        &[],
+        "acl_3",
+        acl::programs(Mode::Stepwise),
+        3,
+        Resp3,
+        Mode::Stepwise,
+        1_000,
+    );
+}
+
+#[test]
+fn acl_pipelined_on_three_shards() {
+    let programs = acl::programs(Mode::Pipelined);
+    differential_programs(&[], "acl_3p", programs, 3, Resp2, Mode::Pipelined, 1_000);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use corelane::script::{Host, Interpreter, Libraries, LogLevel, RestorePolicy, Sh
 struct Echo;
 
 impl Host for Echo {
-    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) {
+    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) -> Tick {
         let mut out = Encoder::new(out, protocol);
         let lower = args[0].to_ascii_lowercase();
         match (&lower[..], &args[1..]) {
@@ -25,6 +25,7 @@ impl Host for Echo {
             }
             _ => out.raw(b"-ERR Unknown Redis command called from script\r\n"),
         }
+        Tick::GoOn
     }
 
     fn tick(&mut self) -> Tick {

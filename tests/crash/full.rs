@@ -103,6 +103,8 @@ fn goes_on_when_there_is_room(policy: &str) {
         (0..WRITERS).map(|n| std::thread::spawn(move || write_all(port, n))).collect();
     wait_until("the disk is full", Duration::from_secs(20), || status(&server) == "err");
     assert!(client.run("SET refused 1").text().starts_with("MISCONF"));
+    let script = "EVAL 'return redis.call(\"SET\", KEYS[1], 1)' 1 refused";
+    assert!(client.run(script).text().starts_with("MISCONF"));
     assert_eq!(client.run("GET before"), Reply::Bulk(b"1".to_vec()), "reads go on");
     std::thread::sleep(Duration::from_millis(300));
     assert!(client.run("DEL before").text().starts_with("MISCONF"));

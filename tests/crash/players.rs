@@ -78,6 +78,7 @@ struct Mortal {
 }
 
 /// One client and what it knows.
+#[derive(Clone)]
 pub struct Player {
     id: usize,
     random: fastrand::Rng,
@@ -95,6 +96,8 @@ pub struct Player {
     /// It has asked for an element, or asked to put its own back, and was not answered.
     asks: bool,
     puts: bool,
+    /// What is there may be of any time.
+    is_past: bool,
     pub operations: u64,
 }
 
@@ -167,8 +170,20 @@ impl Player {
             holds: None,
             asks: false,
             puts: false,
+            is_past: false,
             operations: 0,
         }
+    }
+
+    /// As if nothing had been acknowledged: for what is of some earlier instant.
+    pub fn in_the_past(&self) -> Player {
+        let mut player = self.clone();
+        let counts = player.counters.iter_mut().chain(&mut player.triples);
+        let others = [&mut player.block, &mut player.script, &mut player.place, &mut player.set];
+        let combined = [&mut player.inter, &mut player.union];
+        counts.chain(others).chain(combined).for_each(|count| count.acked = 0);
+        (player.holds, player.asks, player.is_past) = (None, true, true);
+        player
     }
 
     /// Writes what it is about to change.
@@ -451,6 +466,10 @@ impl Player {
         let mortal = &mut self.mortals[at];
         let asked_at = wall_ms();
         let found = client.run(&format!("GET {key}"));
+        if self.is_past {
+            let may_be = found.is_nil() || number(&found)? <= mortal.count.sent;
+            return may_be.then_some(()).ok_or_else(|| format!("{key} is from the future"));
+        }
         let Count { acked, sent } = mortal.count;
         if found.is_nil() {
             // What was acknowledged may have gone with its time, or something sent may have taken its place and gone.

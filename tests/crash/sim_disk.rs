@@ -3,13 +3,16 @@
 //! What was not synced is, by file and without regard to other files: gone, there, there up to some place,
 //! there in pieces with zeros between them, or zeros of the right length. The same holds of
 //! names that were made, replaced or removed since names were synced, each by itself.
+//!
+//! A sync that fails may have the system take what it could not write for written, as Linux does: then the
+//! next sync succeeds, and it is not on disk.
 
 use corelane::persist::Disk;
 use corelane::persist::disk::Appender;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// What was done to a file since it was synced.
 enum Change {
@@ -37,15 +40,28 @@ struct State {
     /// Calls until the power fails.
     fuse: Option<u32>,
     dead: bool,
+    /// All syncs fail.
+    syncs_fail: bool,
+    /// What a sync that fails should have written is not written by the next one.
+    forgets: bool,
+    /// Nor can it be read any more.
+    evicts: bool,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    /// Syncs wait as long as it is closed.
+    closed: Mutex<bool>,
+    opened: Condvar,
 }
 
 /// The disk; clones are the same one.
 #[derive(Clone)]
-pub struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(Arc<Inner>);
 
 impl SimDisk {
     pub fn new(seed: u64) -> SimDisk {
-        SimDisk(Arc::new(Mutex::new(State {
+        let state = State {
             files: Vec::new(),
             names: Names::new(),
             durable_names: Names::new(),
@@ -53,11 +69,33 @@ impl SimDisk {
             failures: None,
             fuse: None,
             dead: false,
-        })))
+            syncs_fail: false,
+            forgets: false,
+            evicts: false,
+        };
+        let (closed, opened) = (Mutex::new(false), Condvar::new());
+        SimDisk(Arc::new(Inner { state: Mutex::new(state), closed, opened }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.state.lock().unwrap()
+    }
+
+    /// Syncs take until this is called with `false`.
+    pub fn hold_syncs(&self, hold: bool) {
+        *self.0.closed.lock().unwrap() = hold;
+        self.0.opened.notify_all();
+    }
+
+    /// All syncs fail from now on, or only those that fail by chance.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.state().syncs_fail = fail;
+    }
+
+    /// What a sync that fails should have written is taken for written, and maybe cannot be read either.
+    pub fn forget(&self, evicts: bool) {
+        let mut state = self.state();
+        (state.forgets, state.evicts) = (true, evicts);
     }
 
     /// One call in so many fails from now on.
@@ -79,6 +117,7 @@ impl SimDisk {
         let mut state = self.state();
         let state = &mut *state;
         (state.fuse, state.dead, state.failures) = (None, false, None);
+        state.syncs_fail = false;
         for file in &mut state.files {
             file.crash(&mut state.random);
         }
@@ -128,9 +167,32 @@ impl File {
         self.changes.push(Change::Truncate(len));
     }
 
+    fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        write_at(&mut self.content, at, bytes);
+        self.changes.push(Change::Append { at, bytes: bytes.to_vec() });
+    }
+
     fn sync(&mut self) {
-        self.durable = self.content.clone();
-        self.changes.clear();
+        for change in self.changes.drain(..) {
+            match change {
+                Change::Append { at, bytes } => write_at(&mut self.durable, at, &bytes),
+                Change::Truncate(len) => self.durable.truncate(len),
+            }
+        }
+    }
+
+    /// What has changed since the last sync is taken for written, though it is not.
+    fn forget(&mut self, evicts: bool) {
+        for change in self.changes.drain(..) {
+            match change {
+                Change::Append { at, bytes } if evicts => {
+                    write_at(&mut self.content, at, &vec![0; bytes.len()]);
+                }
+                Change::Append { .. } => {}
+                // Lengths are kept by other means than what is in files.
+                Change::Truncate(len) => self.durable.truncate(len),
+            }
+        }
     }
 
     fn crash(&mut self, random: &mut fastrand::Rng) {
@@ -169,7 +231,8 @@ impl File {
                     3 => {}
                     // The length, and some of what is in it.
                     _ if arrived => write_at(left, at + from, &bytes[from..to]),
-                    _ => write_at(left, at + from, &vec![0; to - from]),
+                    // What is written over stays as it was.
+                    _ => left.resize(left.len().max(at + to), 0),
                 }
                 from = to;
             }
@@ -240,7 +303,7 @@ impl Appender for Handle {
     fn overwrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
         state.call()?;
-        write_at(&mut state.files[self.file].content, at as usize, bytes);
+        state.files[self.file].overwrite(at as usize, bytes);
         Ok(())
     }
 
@@ -252,10 +315,22 @@ impl Appender for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let mut closed = self.disk.0.closed.lock().unwrap();
+        while *closed {
+            closed = self.disk.0.opened.wait(closed).unwrap();
+        }
+        drop(closed);
         let mut state = self.disk.state();
-        state.call()?;
-        state.files[self.file].sync();
-        Ok(())
+        let fails = state.syncs_fail.then(|| io::Error::from_raw_os_error(libc::EIO));
+        let called = fails.map_or_else(|| state.call(), Err);
+        let (dead, forgets, evicts) = (state.dead, state.forgets, state.evicts);
+        let file = &mut state.files[self.file];
+        match &called {
+            Ok(()) => file.sync(),
+            Err(_) if forgets && !dead => file.forget(evicts),
+            Err(_) => {}
+        }
+        called
     }
 }
 

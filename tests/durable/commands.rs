@@ -273,3 +273,34 @@ fn a_directory_that_is_gone() {
     process.signal(libc::SIGTERM);
     assert!(process.wait_end().success());
 }
+
+#[test]
+fn nothing_is_written_when_snapshots_fail() {
+    let dir = Dir::new();
+    let process = Process::corelane(&dir, 2, &["--save", "3600 1"]);
+    let mut client = process.client();
+    client.run("SET before 1");
+    // A file in the place of the directory that it works in.
+    std::fs::remove_dir_all(dir.data()).unwrap();
+    std::fs::write(dir.data(), "").unwrap();
+    client.run("BGSAVE");
+    process.wait_info("rdb_last_bgsave_status", "err");
+    let write = "EVAL 'return redis.call(\"SET\", KEYS[1], 1)' 1 after";
+    let late = "EVAL 'return redis.call(\"SET\", ARGV[1], 1)' 0 after";
+    for line in ["SET after 1", "DEL before", write, late] {
+        let reply = client.run(line).text();
+        assert!(reply.starts_with("MISCONF"), "{line}: {reply}");
+    }
+    assert_eq!(client.run("EVAL 'return redis.call(\"GET\", KEYS[1])' 1 before").text(), "1");
+    assert_eq!(client.run("GET after"), Reply::NilBulk);
+    // Writes go on when that is wanted, or when snapshots can be written again.
+    client.run("CONFIG SET stop-writes-on-bgsave-error no");
+    assert_eq!(client.run(write).text(), "OK");
+    client.run("CONFIG SET stop-writes-on-bgsave-error yes");
+    assert!(client.run("SET after 2").text().starts_with("MISCONF"));
+    std::fs::remove_file(dir.data()).unwrap();
+    client.run("BGSAVE");
+    process.wait_info("rdb_last_bgsave_status", "ok");
+    assert_eq!(client.run("SET after 2").text(), "OK");
+    process.kill();
+}

@@ -200,14 +200,20 @@ impl Process {
         self.log()
     }
 
+    /// Until no rewrite of the append-only files is under way, nor is to come.
+    pub fn wait_rewritten(&self) {
+        wait_until("the rewrite is done", PATIENCE, || {
+            // In the order in which it goes from one to the other.
+            self.info("aof_rewrite_scheduled") == "0" && self.info("aof_rewrite_in_progress") == "0"
+        });
+    }
+
     /// Rewrites the append-only files and waits for the end of that.
     pub fn rewrite(&self) {
         self.wait_info("aof_rewrite_in_progress", "0");
         let reply = self.run("BGREWRITEAOF");
         assert!(!reply.is_error(), "{reply:?}");
-        wait_until("the rewrite is done", PATIENCE, || {
-            self.info("aof_rewrite_in_progress") == "0" && self.info("aof_rewrite_scheduled") == "0"
-        });
+        self.wait_rewritten();
         assert_eq!(self.info("aof_last_bgrewrite_status"), "ok", "{}", self.log());
     }
 }

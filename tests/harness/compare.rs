@@ -117,6 +117,9 @@ pub fn same(cmd: &Cmd, age: OracleAge, oracle: &Reply, subject: &Reply) -> Resul
     if age == OracleAge::Older && is_small_list(cmd, oracle, subject) {
         return Ok(());
     }
+    if let Some(verdict) = super::rights::loosely(cmd, age, oracle, subject) {
+        return verdict;
+    }
     if let Some(verdict) = streams::loosely(cmd, age, oracle, subject) {
         return verdict;
     }
@@ -225,7 +228,9 @@ fn loosely(cmd: &Cmd, oracle: &Reply, subject: &Reply) -> Option<Result<(), Stri
 
 /// HELLO's fields, but for the version and the connection's id.
 fn hello(oracle: &Reply, subject: &Reply) -> Option<Result<(), String>> {
-    if std::mem::discriminant(oracle) != std::mem::discriminant(subject) || oracle.is_error() {
+    let is_queued = matches!(oracle, Reply::Simple(_));
+    let alike = std::mem::discriminant(oracle) == std::mem::discriminant(subject);
+    if !alike || is_queued || oracle.is_error() {
         return None;
     }
     for name in ["server", "proto", "mode", "role", "modules"] {

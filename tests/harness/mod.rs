@@ -11,10 +11,12 @@ pub mod fields;
 pub mod pair;
 pub mod process;
 pub mod reply;
+mod rights;
 pub mod scores;
 pub mod script;
 pub mod spawn;
 mod streams;
+pub mod tls;
 pub mod turns;
 
 pub use client::Client;

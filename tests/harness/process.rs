@@ -44,6 +44,7 @@ impl Server {
         let mut all: Vec<String> = Vec::new();
         if !is_stand_in() {
             all.extend(["--shards".into(), shards.to_string()]);
+            all.extend(runtime());
         }
         all.extend(args.iter().map(|a| a.to_string()));
         Server::start(&binary, port, &all, "corelane")
@@ -60,7 +61,8 @@ impl Server {
     pub fn begin_in(dir: &Path, shards: usize, args: &[&str]) -> Server {
         let port = free_port();
         let mut command = Command::new(corelane_binary());
-        command.args(Server::options(port, dir)).args(["--shards", &shards.to_string()]).args(args);
+        command.args(Server::options(port, dir)).args(["--shards", &shards.to_string()]);
+        command.args(runtime()).args(args);
         let mut server = Server::begin(command, port, dir.into(), "corelane");
         server.kept = true;
         server
@@ -142,13 +144,15 @@ impl Server {
         words.iter().chain(&more).map(|word| word.to_string()).collect()
     }
 
-    fn launch(command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
+    /// A server by a command of the caller's, which has it listen on `port`; it is removed with `dir`.
+    pub fn launch(command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
         let mut server = Server::begin(command, port, dir, name);
         server.wait_ready();
         server
     }
 
-    fn begin(mut command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
+    /// As [`Server::launch`], without waiting until it serves.
+    pub fn begin(mut command: Command, port: u16, dir: PathBuf, name: &str) -> Server {
         let log = fs::File::create(dir.join("log")).expect("a log file");
         let program = command.get_program().to_os_string();
         command.current_dir(&dir).stdin(Stdio::null());
@@ -308,6 +312,12 @@ pub fn is_stand_in() -> bool {
     let name = corelane_binary();
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     name == "redis-server" || name == "valkey-server"
+}
+
+/// `CORELANE_RUNTIME` names what the shards of the server under test sleep in, `epoll` say.
+fn runtime() -> Vec<String> {
+    let named = std::env::var("CORELANE_RUNTIME").ok();
+    named.into_iter().flat_map(|name| ["--runtime".to_string(), name]).collect()
 }
 
 /// A port that nobody else of this process is given, with free ones behind it.

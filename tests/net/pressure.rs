@@ -46,8 +46,11 @@ impl Drop for Poor {
 #[test]
 fn without_descriptors_the_server_waits_and_then_goes_on() {
     let server = Poor::start(64);
-    let mut clients: Vec<Client> = (0..80).map(|_| Client::connect(server.port)).collect();
+    // The first is served before the others come: they may take the last descriptors on one shard
+    // before the other has looked at its listener.
+    let mut clients = vec![Client::connect(server.port)];
     assert_eq!(clients[0].run("PING").text(), "PONG");
+    clients.extend((1..80).map(|_| Client::connect(server.port)));
     std::thread::sleep(Duration::from_millis(300));
     let before = server.cpu();
     std::thread::sleep(Duration::from_secs(1));

@@ -1,7 +1,7 @@
 //! Peers that write slowly, never read, or go away: memory stays bounded, others notice nothing.
 
 use crate::harness::client::{Client, Ending};
-use crate::harness::{Server, now, wait_until};
+use crate::harness::{Cmd, Server, now, wait_until};
 use std::time::Duration;
 
 const MIB: usize = 1 << 20;
@@ -56,6 +56,49 @@ fn a_reader_that_never_reads_is_bounded_by_the_hard_limit() {
     wait_until("the memory is given back", Duration::from_secs(20), || {
         server.rss() < before + 96 * MIB
     });
+}
+
+#[test]
+fn what_is_one_thing_is_done_whole_beyond_the_limit() {
+    for shards in [1, 2, 5] {
+        let limit = ["--client-output-buffer-limit", "normal 100000 0 0"];
+        let server = Server::corelane_with(shards, &limit);
+        let mut witness = server.client();
+        for round in 0..8 {
+            let [gone, made, list] = ["gone", "made", "list"].map(|name| format!("{name}{round}"));
+            witness.run(&format!("SET {gone} v"));
+            for _ in 0..15 {
+                witness.run(&format!("RPUSH {list} rep(10000,\"x\")"));
+            }
+            let mut client = server.client();
+            client.run("MULTI");
+            for line in [
+                format!("GET {gone}"),
+                format!("LRANGE {list} 0 -1"),
+                format!("SET {made} v"),
+                format!("LRANGE {list} 0 -1"),
+                format!("DEL {gone}"),
+                format!("RPUSH {list} last"),
+            ] {
+                assert_eq!(client.run(&line).text(), "QUEUED");
+            }
+            client.send_raw(b"EXEC\r\n").unwrap();
+            let (_, ending) = client.drain(Duration::from_secs(5));
+            assert_eq!(ending, Ending::Closed, "{shards} shards");
+            wait_until("the block is done", Duration::from_secs(5), || {
+                witness.run(&format!("EXISTS {gone}")).int() == 0
+            });
+            assert_eq!(witness.run(&format!("EXISTS {made}")).int(), 1, "{shards} shards");
+            assert_eq!(witness.run(&format!("LLEN {list}")).int(), 16, "{shards} shards");
+        }
+        // The parts' replies are longer than the limit, but theirs together is short.
+        let names: Vec<String> = (0..60_000).map(|n| format!("key{n}")).collect();
+        let set = names.iter().flat_map(|name| [name.as_str(), "v"]);
+        let set = Cmd::new(["MSET"].into_iter().chain(set));
+        assert_eq!(witness.call(&set).text(), "OK");
+        let delete = Cmd::new(["DEL"].into_iter().chain(names.iter().map(String::as_str)));
+        assert_eq!(witness.call(&delete).int(), 60_000, "{shards} shards");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use corelane::rdb::dump::dump;
 use corelane::rdb::writer::{self, Access as History, Facts, Writer};
 use corelane::resp::{Args, Protocol, Span};
 use corelane::script::Store;
-use corelane::shard::{Access, Encodings, Settings, Shard};
+use corelane::shard::{self, Access, Encodings, Settings, Shard, SlotTable};
 use std::sync::Arc;
 
 use crate::harness::reply::Parsed;
@@ -40,6 +40,11 @@ impl Loaded {
 
     pub fn with(now: i64, access: Access) -> Loaded {
         let registry = Registry::new(&[]).unwrap();
+        let shard = Loaded::empty_shard(&registry, access);
+        Loaded { registry, shard, scripts: Store::default(), now, told: Vec::new() }
+    }
+
+    fn empty_shard(registry: &Registry, access: Access) -> Shard {
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let settings = Settings {
             bulk_len_max: 512 << 20,
@@ -48,9 +53,9 @@ impl Loaded {
             lazy_flush: false,
             events: EventClasses::default(),
             encodings: Encodings::default(),
+            timing: corelane::shard::TimingRules::QUIET,
         };
-        let shard = Shard::new(0, 1, settings, stats);
-        Loaded { registry, shard, scripts: Store::default(), now, told: Vec::new() }
+        Shard::new(0, 1, settings, stats)
     }
 
     /// Loads files, of which the last may be torn.
@@ -63,6 +68,28 @@ impl Loaded {
         let mut target = ShardTarget::new(registry, shard, scripts, true, *now);
         let settings = foreign::Settings { load_truncated: torn };
         foreign::load(source, &mut target, settings, &mut |progress| told.push(progress))
+    }
+
+    /// Loads files by several threads into so many shards, and takes all keys together.
+    pub fn spread(&mut self, source: &Source, shards: usize) -> Result<Report, LoadError> {
+        let settings = foreign::Settings { load_truncated: true };
+        let spread = foreign::Spread {
+            registry: &self.registry,
+            shard: &|_| Loaded::empty_shard(&self.registry, self.shard.settings.access),
+            scripts: &self.scripts,
+            checksum: true,
+            now: self.now,
+            shards,
+            threads: 2,
+        };
+        let (report, loaded) = foreign::load_spread(source, &spread, settings, &mut |_| ())?;
+        assert_eq!(loaded.len(), shards);
+        let slots = SlotTable::contiguous(shards);
+        let strangers = loaded.iter().enumerate().map(|(at, keys)| keys.strangers(&slots, at));
+        assert_eq!(strangers.sum::<usize>(), 0);
+        let mut whole = shard::Loaded::distribute(loaded, &SlotTable::contiguous(1));
+        self.shard.keyspace.adopt(whole.pop().expect("one shard"));
+        Ok(report)
     }
 
     /// The reply to a command in a database.

@@ -3,7 +3,8 @@
 mod export;
 pub mod foreign;
 pub mod golden;
-mod loaded;
+pub mod loaded;
 mod looked_through;
 mod tails;
+mod versions;
 mod writing;

@@ -17,8 +17,21 @@ pub enum Request {
     /// The commands in a Lua script, which answers as EXEC does.
     Script {
         commands: Vec<Command>,
-        declares_keys: bool,
+        names: Names,
     },
+}
+
+/// How a script gets at the names of its keys.
+#[derive(Debug, Clone, Copy)]
+pub enum Names {
+    /// All are in KEYS, as its text shows.
+    Declared,
+    /// All are in ARGV, where no server can tell which words are keys.
+    Arguments,
+    /// Some are in KEYS, and it computes the others, which are not to be seen in its arguments. It is one
+    /// script for all programs, so that a server can learn which keys it touches, and be mistaken. There are
+    /// so many of the kind; a number below 256 says of which keys each is given.
+    Computed { script: u8, given: u8 },
 }
 
 /// An operation that waits for replies.
@@ -56,8 +69,8 @@ impl Conversation {
     pub fn ask(&mut self, request: Request, now: u64, out: &mut Vec<u8>) {
         let mut script = None;
         let (action, outcome) = match request {
-            Request::Script { commands, declares_keys } => {
-                script = Some(declares_keys);
+            Request::Script { commands, names } => {
+                script = Some(names);
                 (Action::Block(commands), Outcome::Unknown)
             }
             Request::Act(action) => (action, Outcome::Unknown),
@@ -65,9 +78,12 @@ impl Conversation {
         };
         let mut queued = 0;
         match &action {
-            Action::Block(commands) if let Some(declares_keys) = script => {
-                encode_script(commands, declares_keys, out);
-            }
+            Action::Block(commands) if let Some(names) = script => match names {
+                Names::Computed { script, given } => {
+                    encode_computing(commands, (script, given), out);
+                }
+                _ => encode_script(commands, matches!(names, Names::Declared), out),
+            },
             Action::One(command) => command.encode(out),
             Action::Block(commands) => {
                 word("MULTI", out);
@@ -166,6 +182,53 @@ fn encode_script(commands: &[Command], declares_keys: bool, out: &mut Vec<u8>) {
         calls.push(call + ")");
     }
     let body = format!("return {{{}}}", calls.join(","));
+    let count = keys.len().to_string();
+    let mut words = vec!["EVAL".as_bytes(), body.as_bytes(), count.as_bytes()];
+    words.extend(keys.iter().chain(&arguments).map(String::as_bytes));
+    encode_words(words.into_iter(), out);
+}
+
+/// The commands as words of a script's ARGV: how many words the first has, these, and so on. `<n` is a
+/// key that is KEYS[n], `@n` one that it computes.
+const COMPUTING: &str = "\
+local replies, at = {}, 1
+local call = redis.pcall
+while ARGV[at] do
+  local words, count = {}, tonumber(ARGV[at])
+  for n = 1, count do
+    local word = ARGV[at + n]
+    local sort = string.sub(word, 1, 1)
+    if sort == '<' then
+      word = KEYS[tonumber(string.sub(word, 2))]
+    elseif sort == '@' then
+      word = 'k' .. (tonumber(string.sub(word, 2)) - 1000)
+    end
+    words[n] = word
+  end
+  replies[#replies + 1] = call(unpack(words))
+  at = at + count + 1
+end
+return replies";
+
+fn encode_computing(commands: &[Command], (script, given): (u8, u8), out: &mut Vec<u8>) {
+    let (mut keys, mut arguments) = (Vec::new(), Vec::new());
+    for command in commands {
+        let words = command.words();
+        let named: Vec<Key> = command.keys();
+        arguments.push(words.len().to_string());
+        for word in words {
+            let key = named.iter().find(|key| key_name(**key) == word);
+            arguments.push(match key {
+                Some(key) if given >> (key % 8) & 1 == 1 => {
+                    keys.push(word);
+                    format!("<{}", keys.len())
+                }
+                Some(key) => format!("@{}", key + 1000),
+                None => word,
+            });
+        }
+    }
+    let body = format!("{COMPUTING} --{script}");
     let count = keys.len().to_string();
     let mut words = vec!["EVAL".as_bytes(), body.as_bytes(), count.as_bytes()];
     words.extend(keys.iter().chain(&arguments).map(String::as_bytes));

@@ -1,7 +1,7 @@
 //! Random programs of clients, on few keys that all want.
 
 use super::command::{Command, Key, Token};
-use super::conversation::Request;
+use super::conversation::{Names, Request};
 use super::history::Action;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -27,6 +27,8 @@ pub struct Mix {
     pub blocks: u32,
     /// Lua scripts of such commands.
     pub scripts: u32,
+    /// Lua scripts that compute the names of their keys.
+    pub computed: u32,
     /// WATCH, reads, MULTI, EXEC.
     pub watches: u32,
     /// Of 256 writes of one key, how many are APPEND.
@@ -43,6 +45,7 @@ pub const ALL: Mix = Mix {
     databases: 1,
     blocks: 8,
     scripts: 4,
+    computed: 2,
     watches: 4,
     appends: 128,
 };
@@ -216,9 +219,31 @@ impl Source {
         (0..commands).map(|_| self.command([12, 6, 5, 1, databases])).collect()
     }
 
+    fn script(&mut self, computed: bool) -> Vec<Request> {
+        let names = match self.random.bool() {
+            _ if computed => {
+                Names::Computed { script: self.random.u8(..2), given: self.random.u8(..) }
+            }
+            true => Names::Declared,
+            false => Names::Arguments,
+        };
+        let mut commands = self.block();
+        // A script's SELECT is forgotten when it ends; and one that needs all keys now and then is not
+        // expected to need some for a long time.
+        let seldom = computed && self.random.u8(..) > 2;
+        commands.retain(|command| {
+            !(matches!(command, Command::Select(_)) || seldom && command.is_whole())
+        });
+        match commands.is_empty() {
+            true => self.next(),
+            false => vec![Request::Script { commands, names }],
+        }
+    }
+
     /// What a client does next: one request, or some that belong together.
     pub fn next(&mut self) -> Vec<Request> {
-        let Mix { single, split, joint, whole, databases, blocks, scripts, watches, .. } = self.mix;
+        let Mix { single, split, joint, whole, databases, blocks, watches, .. } = self.mix;
+        let scripts = self.mix.scripts + self.mix.computed;
         let plain = single + split + joint + whole + databases;
         let draw = self.random.u32(..plain + blocks + scripts + watches);
         if draw < plain {
@@ -233,13 +258,7 @@ impl Source {
             }];
         }
         if draw < plain + blocks + scripts {
-            let mut commands = self.block();
-            // A script's SELECT is forgotten when it ends.
-            commands.retain(|command| !matches!(command, Command::Select(_)));
-            return match commands.is_empty() {
-                true => self.next(),
-                false => vec![Request::Script { commands, declares_keys: self.random.bool() }],
-            };
+            return self.script(draw - plain - blocks < self.mix.computed);
         }
         let keys = self.some_keys(1);
         let mut requests = vec![Request::Act(Action::Watch(keys.clone()))];

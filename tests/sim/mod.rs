@@ -5,8 +5,11 @@
 mod blocking;
 mod caches;
 mod fairness;
+mod foretold;
+mod memory;
 mod order;
 mod serial;
+mod snapshots;
 mod trouble;
 
 use crate::harness::reply::Parsed;

@@ -3,14 +3,16 @@
 //! One seed decides everything: how many shards and clients, what they ask, whether they wait for
 //! answers, who goes away, and in which order all of it happens.
 
+use super::snapshots::{Photographer, Seen};
 use super::{STEPS, configuration, for_seeds};
 use crate::serial::anomaly::{Anomaly, Kind, assert_none};
-use crate::serial::command::Command;
+use crate::serial::command::{Command, Key};
 use crate::serial::conversation::{Conversation, Request};
 use crate::serial::history::Action;
 use crate::serial::workload::{self, Keys, Mix, Source};
 use crate::serial::{History, check, suspects};
 use corelane::command::Faults;
+use corelane::metrics::{Counter, ShardStats};
 use corelane::net::Worker;
 use corelane::rt::sim::{Client, Simulation};
 use corelane::server::faulty_workers;
@@ -19,7 +21,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Databases that the programs use.
-const DATABASES: u8 = 2;
+pub(super) const DATABASES: u8 = 2;
 
 /// Operations of one history.
 const OPERATIONS: usize = 120;
@@ -38,22 +40,25 @@ struct Guest {
 }
 
 /// A server and its clients.
-struct Party {
+pub(super) struct Party {
     simulation: Simulation<Worker>,
     shards: usize,
     source: Source,
     guests: Vec<Guest>,
     now: u64,
     strange: Vec<Anomaly>,
+    /// Looks at snapshots, if there are to be any.
+    pub(super) photographer: Option<Photographer>,
 }
 
 impl Party {
-    fn new(seed: u64, shards: usize, mix: Mix, simulation: Simulation<Worker>) -> Party {
+    pub(super) fn new(seed: u64, shards: usize, mix: Mix, simulation: Simulation<Worker>) -> Party {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x5e11_a1b2_c3d4_e5f6);
         let keys = Arc::new(Keys::new(random.u32(4..=10), u32::MAX));
         let source = Source { random, mix, keys, token: 1, step: 1 };
         let guests = Vec::new();
-        Party { simulation, shards, source, guests, now: 1, strange: Vec::new() }
+        let strange = Vec::new();
+        Party { simulation, shards, source, guests, now: 1, strange, photographer: None }
     }
 
     fn arrive(&mut self) {
@@ -72,6 +77,9 @@ impl Party {
 
     /// One client asks something, or goes away.
     fn act(&mut self) {
+        if let Some(photographer) = &mut self.photographer {
+            photographer.act(&mut self.simulation, self.now);
+        }
         let n = self.source.random.usize(..self.guests.len());
         let guest = &mut self.guests[n];
         if guest.leaving || guest.talk.pending() >= guest.depth {
@@ -105,6 +113,9 @@ impl Party {
     fn step(&mut self) {
         self.simulation.step();
         self.now += 1;
+        if let Some(photographer) = &mut self.photographer {
+            photographer.look(&self.simulation, self.shards, self.now);
+        }
         for guest in &mut self.guests {
             let bytes = self.simulation.read(guest.client);
             if !bytes.is_empty() {
@@ -116,7 +127,11 @@ impl Party {
     /// Waits until all that was asked is answered.
     fn finish(&mut self) {
         let mut steps = 0;
-        while self.guests.iter().any(|guest| !guest.cut && guest.talk.pending() > 0) {
+        let is_busy = |party: &Party| {
+            party.photographer.as_ref().is_some_and(Photographer::is_busy)
+                || party.guests.iter().any(|guest| !guest.cut && guest.talk.pending() > 0)
+        };
+        while is_busy(self) {
             self.step();
             steps += 1;
             assert!(steps < STEPS, "somebody waits for ever");
@@ -142,7 +157,8 @@ impl Party {
         self.finish();
     }
 
-    fn run(mut self, operations: usize) -> History {
+    /// What was said, about which keys, and what snapshots have seen.
+    pub(super) fn run(mut self, operations: usize) -> (Vec<Conversation>, Vec<Key>, Vec<Seen>) {
         for _ in 0..self.source.random.usize(3..=8) {
             self.arrive();
         }
@@ -159,23 +175,49 @@ impl Party {
             assert!(self.simulation.handler(shard).is_idle(), "shard {shard} has something to do");
         }
         assert_none(&self.strange);
-        History::of(self.guests.into_iter().map(|guest| guest.talk), self.shards)
+        let talks = self.guests.into_iter().map(|guest| guest.talk).collect();
+        let seen = self.photographer.map(|photographer| photographer.seen);
+        (talks, self.source.keys.in_use(), seen.unwrap_or_default())
     }
 }
 
 /// The history of one seed.
 fn history(seed: u64, mix: Mix, faults: Faults) -> History {
-    let shards = [2, 3, 5][seed as usize % 3];
+    history_of_runs(seed, mix, faults).0
+}
+
+/// As [`history`], with how scripts have run: with everything held, as expected, and given up to hold
+/// more or to hold everything.
+fn history_of_runs(seed: u64, mix: Mix, faults: Faults) -> (History, [u64; 4]) {
+    let shards = match mix.computed > mix.scripts {
+        true => [2, 4][seed as usize % 2],
+        false => [2, 3, 5][seed as usize % 3],
+    };
     let workers = faulty_workers(configuration(&[]), shards, seed, faults).expect("workers");
-    Party::new(seed, shards, mix, Simulation::new(workers, seed)).run(OPERATIONS)
+    let stats: Vec<_> = workers.iter().map(|worker| worker.stats()).collect();
+    let party = Party::new(seed, shards, mix, Simulation::new(workers, seed));
+    let history = History::of(party.run(OPERATIONS).0, shards);
+    let sum = |of: fn(&ShardStats) -> &Counter| stats.iter().map(|stats| of(stats).get()).sum();
+    let runs = [
+        sum(|stats| &stats.scripts_whole),
+        sum(|stats| &stats.scripts_foretold),
+        sum(|stats| &stats.scripts_extended),
+        sum(|stats| &stats.scripts_given_up),
+    ];
+    (history, runs)
 }
 
 /// Looks at the histories of many seeds. One in a thousand may be too hard to decide.
 fn assert_serializable(test: &str, seeds: u32, mix: Mix) {
+    assert_in_order(test, seeds, &|seed| history(seed, mix, Faults::default()));
+}
+
+/// As [`assert_serializable`], of histories that others make.
+pub(super) fn assert_in_order(test: &str, seeds: u32, history: &dyn Fn(u64) -> History) {
     let (all, undecided) = (Cell::new(0), Cell::new(0));
     for_seeds(test, seeds, |seed| {
         all.set(all.get() + 1);
-        if !is_decided(seed, mix) {
+        if !is_decided(history(seed)) {
             undecided.set(undecided.get() + 1);
             eprintln!("seed {seed} of {test} is undecided");
         }
@@ -184,8 +226,7 @@ fn assert_serializable(test: &str, seeds: u32, mix: Mix) {
 }
 
 /// Whether a history has turned out to be in order; panics when it is not.
-fn is_decided(seed: u64, mix: Mix) -> bool {
-    let mut history = history(seed, mix, Faults::default());
+fn is_decided(mut history: History) -> bool {
     let found = check(&history);
     if found.iter().all(|anomaly| anomaly.kind == Kind::Undecided) {
         return found.is_empty();
@@ -214,6 +255,38 @@ fn everything_is_strictly_serializable() {
 #[test]
 fn traced_values_are_strictly_serializable() {
     assert_serializable("sim::serial::traced", 400, workload::TRACED);
+}
+
+/// Mostly scripts that compute the names of their keys.
+const COMPUTED: Mix = Mix { computed: 60, single: 12, whole: 1, ..workload::ALL };
+/// The same, with values that tell who wrote what.
+const COMPUTED_TRACED: Mix = Mix { computed: 60, single: 12, ..workload::TRACED };
+
+#[test]
+fn scripts_that_compute_their_keys_are_strictly_serializable() {
+    assert_serializable("sim::serial::scripts_that_compute", 300, COMPUTED);
+    assert_serializable("sim::serial::scripts_that_compute", 100, COMPUTED_TRACED);
+}
+
+#[test]
+fn such_scripts_run_as_expected_and_are_given_up_now_and_then() {
+    let mut all = [0; 4];
+    for seed in 0..20 {
+        let (_, runs) = history_of_runs(seed, COMPUTED, Faults::default());
+        all.iter_mut().zip(runs).for_each(|(sum, runs)| *sum += runs);
+    }
+    println!("with everything held, as expected, to hold more, to hold everything: {all:?}");
+    assert!(all.iter().all(|runs| *runs > 20), "{all:?}");
+}
+
+#[test]
+fn what_is_not_undone_is_found() {
+    let faults = Faults { keep_given_up: true, ..Faults::default() };
+    for mix in [COMPUTED, COMPUTED_TRACED] {
+        let is_bad = |seed: &u64| !check(&history(*seed, mix, faults)).is_empty();
+        let bad = (0..40).filter(is_bad).count();
+        assert!(bad > 10, "a server that leaves half of a script is found out, not by {bad} of 40");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use corelane::net::Worker;
 use corelane::rt::sim::{Client, Simulation};
 
 /// Lets the simulation run until a client has a whole reply.
-fn next_reply(simulation: &mut Simulation<Worker>, client: Client) -> Reply {
+pub(super) fn next_reply(simulation: &mut Simulation<Worker>, client: Client) -> Reply {
     let mut bytes = Vec::new();
     for _ in 0..STEPS {
         bytes.extend(simulation.read(client));
@@ -19,12 +19,12 @@ fn next_reply(simulation: &mut Simulation<Worker>, client: Client) -> Reply {
     panic!("no reply after {STEPS} steps");
 }
 
-fn call(simulation: &mut Simulation<Worker>, client: Client, command: &str) -> Reply {
+pub(super) fn call(simulation: &mut Simulation<Worker>, client: Client, command: &str) -> Reply {
     simulation.write(client, &encode(command));
     next_reply(simulation, client)
 }
 
-fn assert_idle(simulation: &Simulation<Worker>, shards: usize) {
+pub(super) fn assert_idle(simulation: &Simulation<Worker>, shards: usize) {
     for shard in 0..shards {
         assert!(simulation.handler(shard).is_idle(), "shard {shard} has something left to do");
         assert_eq!(simulation.handler(shard).watchers(), 0, "shard {shard} knows watchers");

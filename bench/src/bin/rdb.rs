@@ -1,11 +1,13 @@
-//! How fast an RDB file is read, loaded into a shard, and written again, on one core.
+//! How fast an RDB file is read, loaded into a shard by one thread and into several by all cores, and written again.
 //!
 //! `rdb <file>`: prints MB of the file per second and what it took, once for each.
 
 use corelane::command::Registry;
 use corelane::config::EventClasses;
 use corelane::metrics::ShardStats;
-use corelane::persist::foreign::{self, Settings as LoadSettings, ShardTarget, Source, Target};
+use corelane::persist::foreign::{
+    self, Settings as LoadSettings, ShardTarget, Source, Spread, Target,
+};
 use corelane::rdb::VERSION_VALKEY;
 use corelane::rdb::buffered::Buffered;
 use corelane::rdb::crc64::crc64;
@@ -32,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let registry = Registry::new(&[])?;
     let stats = Arc::new(ShardStats::new(registry.len(), 16));
-    let settings = Settings {
+    let settings = || Settings {
         bulk_len_max: 512 << 20,
         access: Access::Lru,
         expire_effort: 1,
@@ -40,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         events: EventClasses::default(),
         encodings: Encodings::default(),
     };
-    let mut shard = Shard::new(0, 1, settings, stats);
+    let mut shard = Shard::new(0, 1, settings(), stats.clone());
     let scripts = Store::default();
 
     let start = Instant::now();
@@ -62,9 +64,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let start = Instant::now();
     let load = LoadSettings { load_truncated: true };
-    let report = foreign::load(&Source::Rdb(path.into()), &mut target, load, &mut |_| {})?;
+    let report = foreign::load(&Source::Rdb(path.clone().into()), &mut target, load, &mut |_| {})?;
     told("loaded", start, report.progress.keys);
     drop(target);
+    for shards in [1, 2, 4] {
+        let start = Instant::now();
+        let make = |index| Shard::new(index, 1, settings(), stats.clone());
+        let keys = spread(Source::Rdb(path.clone().into()), &registry, &make, shards)?;
+        told(&format!("loaded into {shards} shards"), start, keys);
+    }
 
     for compress in [true, false] {
         let (start, mut keys) = (Instant::now(), 0);
@@ -77,6 +85,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // Its memory is not given back piece by piece.
     std::process::exit(0);
+}
+
+/// Loads a file by all cores; gives the number of its keys.
+fn spread(
+    source: Source,
+    registry: &Registry,
+    shard: &(dyn Fn(usize) -> Shard + Sync),
+    shards: usize,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let threads = std::thread::available_parallelism()?.get();
+    let scripts = &Store::default();
+    let spread = Spread { registry, shard, scripts, checksum: true, now: NOW, shards, threads };
+    let load = LoadSettings { load_truncated: true };
+    let (report, loaded) = foreign::load_spread(&source, &spread, load, &mut |_| {})?;
+    // To give all back takes as long as to load it.
+    std::mem::forget(loaded);
+    Ok(report.progress.keys)
 }
 
 fn write(shard: &mut Shard, compress: bool, written: &mut u64) -> io::Result<u64> {

@@ -20,7 +20,9 @@ pub(super) fn persistence(cx: &SessionCx, fields: &mut Fields) {
     let saving = persist.saving.load(Ordering::Relaxed);
     fields.add("aof_rewrite_in_progress", u8::from(saving == SAVING_REWRITE));
     let wanted = persist.wanted_saves.load(Ordering::Relaxed);
-    fields.add("aof_rewrite_scheduled", u8::from(wanted & (1 << SAVING_REWRITE) != 0));
+    let is_due = persist.appending_waits.load(Ordering::Relaxed) && saving != SAVING_REWRITE;
+    let scheduled = wanted & (1 << SAVING_REWRITE) != 0 || is_due;
+    fields.add("aof_rewrite_scheduled", u8::from(scheduled));
     fields.add("aof_last_rewrite_time_sec", lasted(&persist.last_rewrite_seconds));
     fields.add("aof_current_rewrite_time_sec", since_begin(cx, saving == SAVING_REWRITE));
     let failed = persist.rewrite_failed.load(Ordering::Relaxed);

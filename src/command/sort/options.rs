@@ -18,9 +18,23 @@ pub struct Options<'a> {
     pub store: Option<usize>,
 }
 
+const BY_DENIED: CmdError =
+    CmdError::fixed("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const GET_DENIED: CmdError =
+    CmdError::fixed("ERR GET option of SORT denied due to insufficient ACL permissions.");
+
 impl<'a> Options<'a> {
     /// Of options that are given twice, the last one counts; all GETs do.
     pub fn parse(args: &Args<'a>, may_store: bool) -> Result<Options<'a>, CmdError> {
+        Options::parse_for(args, may_store, true)
+    }
+
+    /// As [`Options::parse`], for a client that may perhaps not read keys that are not named.
+    pub fn parse_for(
+        args: &Args<'a>,
+        may_store: bool,
+        reads_all_keys: bool,
+    ) -> Result<Options<'a>, CmdError> {
         let mut options = Options::default();
         let mut at = 2;
         while at < args.len() {
@@ -38,9 +52,15 @@ impl<'a> Options<'a> {
                 at += 1;
             } else if args.is(at, "by") && at + 1 < args.len() {
                 options.by = args.get(at + 1);
+                if !reads_all_keys && args.at(at + 1).contains(&b'*') {
+                    return Err(BY_DENIED);
+                }
                 at += 1;
             } else if args.is(at, "get") && at + 1 < args.len() {
                 options.get.push(args.at(at + 1));
+                if !reads_all_keys {
+                    return Err(GET_DENIED);
+                }
                 at += 1;
             } else {
                 return Err(CmdError::SYNTAX);

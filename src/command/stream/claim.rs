@@ -202,6 +202,15 @@ pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let claim = Claim::read(args, now)?;
     let moved = claim.last_id > group.last_id;
     group.last_id = group.last_id.max(claim.last_id);
+    if now == NO_CLOCK && claim.ids[..] == [record::NO_ENTRY] {
+        // What was told as -1, or not at all, is no time.
+        let active_at = Some(claim.delivered_at).filter(|at| *at != NO_CLOCK);
+        if let Some(consumer) = group.find(args.at(3)) {
+            group.consumer_mut(consumer).active_at = active_at;
+        }
+        cx.out.array(0);
+        return Ok(());
+    }
     let heard_at = if now == NO_CLOCK { claim.delivered_at } else { now };
     let (consumer, made) = claimant(group, args.at(3), heard_at);
     let mut claimed: Vec<Message> = Vec::with_capacity(claim.ids.len());
@@ -232,13 +241,14 @@ pub fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         changes += 1;
     }
     let position = Position::of(group);
+    let active_at = group.consumer(consumer).active_at;
     let entries = if is_recorded { entries(group, &claimed) } else { Vec::new() };
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
     if is_recorded {
         let of = Of { key, group: name };
-        record_all(&mut cx.keys, of, (args.at(3), made), &entries, &dropped, position);
+        record_all(&mut cx.keys, of, (args.at(3), made), active_at, &entries, &dropped, position);
         if moved && entries.is_empty() {
             record::moved(&mut cx.keys, of, position);
         }
@@ -258,6 +268,7 @@ fn record_all(
     keys: &mut Keys,
     of: Of,
     (consumer, made): (&[u8], bool),
+    active_at: Option<i64>,
     claimed: &[Claimed],
     dropped: &[Id],
     position: Position,
@@ -265,7 +276,7 @@ fn record_all(
     if made {
         record::made(keys, of, consumer);
     }
-    record::claimed(keys, of, consumer, claimed, position.last_id);
+    record::claimed(keys, of, (consumer, active_at), claimed, position.last_id);
     record::dropped(keys, of, dropped);
 }
 
@@ -363,13 +374,14 @@ pub fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     gone.iter().for_each(|id| id::write(out, *id));
     let changes = u64::from(made) + (claimed.len() + gone.len()) as u64;
     let position = Position::of(group);
+    let active_at = group.consumer(consumer).active_at;
     let entries = if is_recorded { entries(group, &claimed) } else { Vec::new() };
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
     if is_recorded {
         let of = Of { key, group: name };
-        record_all(&mut cx.keys, of, (args.at(3), made), &entries, &gone, position);
+        record_all(&mut cx.keys, of, (args.at(3), made), active_at, &entries, &gone, position);
     }
     cx.keys.changed(changes);
     Ok(())

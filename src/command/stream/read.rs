@@ -313,6 +313,7 @@ fn serve(
         }
     }
     let position = Position::of(group);
+    let active_at = group.consumer(consumer).active_at;
     if made {
         cx.keys.notify(Class::Stream, CREATE_CONSUMER, key);
     }
@@ -322,7 +323,7 @@ fn serve(
         if made {
             record::made(keys, of, consumer_name);
         }
-        record::claimed(keys, of, consumer_name, &given, position.last_id);
+        record::claimed(keys, of, (consumer_name, active_at), &given, position.last_id);
         if serves && !history {
             record::moved(keys, of, position);
         }

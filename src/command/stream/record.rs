@@ -2,6 +2,10 @@
 //!
 //! A claim is recorded as XCLAIM with FORCE, which makes an entry pending whoever had it, or nobody.
 //! Entries that were delivered at the same time for the same time share one.
+//!
+//! To a replay a consumer was active when what it has claimed was delivered. Where that is not so, XCLAIM of
+//! 0-0, which no stream has, follows: its TIME is when the consumer was active, -1 if never. To Redis that is
+//! nothing.
 
 use super::id::Text;
 use crate::data::stream::{Group, Id, Pending};
@@ -41,8 +45,17 @@ pub fn made(keys: &mut Keys, of: Of, consumer: &[u8]) {
     keys.effect(of.key, &[b"XGROUP", b"CREATECONSUMER", of.key, of.group, consumer]);
 }
 
-/// A consumer has got entries, when the group had read up to `last_id`.
-pub fn claimed(keys: &mut Keys, of: Of, consumer: &[u8], entries: &[Claimed], last_id: Id) {
+/// The entry whose claim tells when a consumer was active.
+pub const NO_ENTRY: Id = Id::MIN;
+
+/// A consumer, which was `active_at` some time, has got entries, when the group had read up to `last_id`.
+pub fn claimed(
+    keys: &mut Keys,
+    of: Of,
+    (consumer, active_at): (&[u8], Option<i64>),
+    entries: &[Claimed],
+    last_id: Id,
+) {
     let last_id = Text::new(last_id);
     for like in entries.chunk_by(|a, b| a.likeness() == b.likeness()) {
         let (at, deliveries) = like[0].likeness();
@@ -64,6 +77,14 @@ pub fn claimed(keys: &mut Keys, of: Of, consumer: &[u8], entries: &[Claimed], la
             keys.effect(of.key, &[&head, &ids[..], &options].concat());
         }
     }
+    let Some(last) = entries.last().filter(|last| active_at != Some(last.delivered_at)) else {
+        return;
+    };
+    debug_assert!(last.id != NO_ENTRY);
+    let (id, mut time) = (Text::new(NO_ENTRY), itoa::Buffer::new());
+    let time = time.format(active_at.unwrap_or(-1)).as_bytes();
+    let head = [b"XCLAIM", of.key, of.group, consumer, b"0", id.as_bytes()];
+    keys.effect(of.key, &[&head[..], &[b"TIME", time, b"JUSTID"]].concat());
 }
 
 /// Entries are no longer pending.

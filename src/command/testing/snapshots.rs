@@ -150,6 +150,7 @@ fn settings(random: &mut fastrand::Rng) -> Settings {
         lazy_flush: random.bool(),
         events: EventClasses::parse(if random.bool() { b"KEA" } else { b"" }).unwrap(),
         encodings,
+        timing: crate::shard::TimingRules::QUIET,
     }
 }
 

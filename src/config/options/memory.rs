@@ -4,12 +4,10 @@ use super::super::{
     row::{Group, Kind, Row},
     values::EvictionPolicy,
 };
+use super::special;
 use super::{bool_row, choice_row, int_row, memory_row};
 
 const COUNT_MAX: i64 = i32::MAX as i64;
-
-/// Work is bounded by the number of samples, so it has a bound that can be afforded.
-const SAMPLES_MAX: i64 = 64;
 
 /// The rate of the background work stays within these, whatever is asked for.
 const HZ_MIN: i64 = 1;
@@ -23,15 +21,11 @@ pub(super) const ROWS: &[Row] = &[
         0,
         u64::MAX,
         "0",
-        "Most bytes for the data of the whole server; 0 is no limit. Only 0 is accepted so far, \
-         since keys aren't evicted yet."
+        "Most bytes that the whole server may use, with all shards' keys and all buffers; 0 is no \
+         limit. What happens beyond it is maxmemory-policy's to say. Data that are loaded at the \
+         start are loaded whole."
     )
-    .mutable()
-    .refuse(
-        |v| v.maxmemory != 0,
-        "a memory limit isn't supported yet: only maxmemory 0 (no limit) is accepted; limit the \
-         process with its cgroup instead",
-    ),
+    .mutable(),
     choice_row!(
         Memory,
         "maxmemory-policy",
@@ -47,12 +41,33 @@ pub(super) const ROWS: &[Row] = &[
         "maxmemory-samples",
         maxmemory_samples,
         1,
-        SAMPLES_MAX,
+        COUNT_MAX,
         "5",
-        "Keys looked at for each eviction. More comes closer to true LRU or LFU and costs more CPU."
+        "Keys looked at for each eviction. More comes closer to true LRU or LFU and costs more CPU; beyond \
+         64 it makes no difference."
     )
     .mutable()
     .unit("keys"),
+    int_row!(
+        Memory,
+        "maxmemory-eviction-tenacity",
+        maxmemory_eviction_tenacity,
+        0,
+        100,
+        "10",
+        "How long evictions may hold up a shard, from 0 to 100. 10 is half a millisecond, less is less; \
+         each step above 10 is 15 percent longer, and 100 is without an end."
+    )
+    .mutable(),
+    Row::new(
+        Group::Memory,
+        "maxmemory-clients",
+        Kind::Special(special::CLIENT_MEMORY),
+        "0",
+        "Most bytes that all clients' connections may use together, or a percentage of maxmemory; 0 is \
+         no limit. Beyond it the clients that use most are closed.",
+    )
+    .mutable(),
     int_row!(
         Memory,
         "lfu-log-factor",
@@ -93,8 +108,8 @@ pub(super) const ROWS: &[Row] = &[
         "lazyfree-lazy-eviction",
         lazyfree_lazy_eviction,
         "no",
-        "Whether evicted values are freed lazily. Big ones always go in small steps, so it makes no \
-         difference."
+        "Record evicted keys as UNLINK in the append-only files instead of as DEL. It makes no other \
+         difference, since big values always go in small steps."
     )
     .mutable(),
     bool_row!(

@@ -37,6 +37,15 @@ pub(super) const ROWS: &[Row] = &[
          replies leave, with everysec within a second, with no whenever the system does it."
     )
     .mutable(),
+    bool_row!(
+        Persistence,
+        "no-appendfsync-on-rewrite",
+        no_appendfsync_on_rewrite,
+        "no",
+        "Do as with appendfsync no while a snapshot is written. The disk may be too busy then to sync \
+         in time."
+    )
+    .mutable(),
     Row::new(
         Group::Persistence,
         "appenddirname",
@@ -46,6 +55,17 @@ pub(super) const ROWS: &[Row] = &[
         },
         "\"appendonlydir\"",
         "Directory of the append-only files, a name in dir.",
+    ),
+    Row::new(
+        Group::Persistence,
+        "appendfilename",
+        Kind::Text {
+            get: |v| Some(v.appendfilename.as_str()),
+            set: |v, new| v.appendfilename = new.unwrap_or_default(),
+        },
+        "\"appendonly.aof\"",
+        "The name with which Redis' append-only files begin. These are loaded when there are none of this \
+         server.",
     ),
     int_row!(
         Persistence,
@@ -68,6 +88,34 @@ pub(super) const ROWS: &[Row] = &[
         "Size from which on the append-only files are rewritten by themselves."
     )
     .mutable(),
+    bool_row!(
+        Persistence,
+        "aof-rewrite-incremental-fsync",
+        aof_rewrite_incremental_fsync,
+        "yes",
+        "Sync what a rewrite writes every few megabytes, rather than all of it at the end."
+    )
+    .mutable(),
+    bool_row!(
+        Persistence,
+        "aof-timestamp-enabled",
+        aof_timestamp_enabled,
+        "no",
+        "Accepted for files written for Redis and without effect: there are always times in segments."
+    )
+    .mutable()
+    .acts(Action::TellNoEffect)
+    .hidden(),
+    bool_row!(
+        Persistence,
+        "aof-use-rdb-preamble",
+        aof_use_rdb_preamble,
+        "yes",
+        "Accepted for files written for Redis and without effect: segments always follow snapshots."
+    )
+    .mutable()
+    .acts(Action::TellNoEffect)
+    .hidden(),
     choice_row!(
         Persistence,
         "snapshot-files",
@@ -99,6 +147,53 @@ pub(super) const ROWS: &[Row] = &[
     )
     .mutable()
     .unit("percent"),
+    bool_row!(
+        Persistence,
+        "rdbcompression",
+        rdbcompression,
+        "yes",
+        "Compress long strings in snapshots, which takes time and saves space."
+    )
+    .mutable(),
+    bool_row!(
+        Persistence,
+        "rdb-save-incremental-fsync",
+        rdb_save_incremental_fsync,
+        "yes",
+        "Sync what a snapshot writes every few megabytes, rather than all of it at the end."
+    )
+    .mutable(),
+    bool_row!(
+        Persistence,
+        "stop-writes-on-bgsave-error",
+        stop_writes_on_bgsave_error,
+        "yes",
+        "Refuse writes when the last snapshot has failed, so that it is noticed. That holds only if there \
+         are rules for snapshots (save)."
+    )
+    .mutable(),
+    bool_row!(
+        Persistence,
+        "rdb-del-sync-files",
+        rdb_del_sync_files,
+        "no",
+        "Accepted for files written for Redis and without effect: no snapshots come from a primary."
+    )
+    .mutable()
+    .acts(Action::TellNoEffect)
+    .hidden(),
+    int_row!(
+        Persistence,
+        "rdb-key-save-delay",
+        rdb_key_save_delay,
+        i32::MIN as i64,
+        i32::MAX as i64,
+        "0",
+        "How long a snapshot takes for a key at least, for tests; of so many keys together if it is negative."
+    )
+    .mutable()
+    .unit("microseconds")
+    .hidden(),
     bool_row!(
         Persistence,
         "rdbchecksum",

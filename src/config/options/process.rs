@@ -2,7 +2,10 @@
 
 use super::super::{
     row::{Action, Group, Kind, Mutability, Row},
-    values::{ClusterMode, LogFormat, LogLevel, ProtectedAction, SanitizePayload, Supervised},
+    values::{
+        ClusterMode, LogFormat, LogLevel, ProtectedAction, PubsubDefault, RuntimeChoice,
+        SanitizePayload, Supervised,
+    },
 };
 use super::{bool_row, choice_row, int_row, path_row, special};
 
@@ -18,6 +21,15 @@ pub(super) const ROWS: &[Row] = &[
          process may use, by its CPU affinity and its cgroup."
     )
     .unit("threads"),
+    choice_row!(
+        Shards,
+        "runtime",
+        runtime: RuntimeChoice,
+        "auto",
+        "What shards get their connections' bytes by. With auto it is io_uring, or epoll on a host that \
+         forbids it, as Docker and containerd do unless told otherwise; the log says so. epoll costs \
+         more processor time for each request."
+    ),
     int_row!(
         Shards,
         "databases",
@@ -63,6 +75,66 @@ pub(super) const ROWS: &[Row] = &[
     .example("a-long-random-password"),
     Row::new(
         Group::Security,
+        "user",
+        Kind::Special(special::USER),
+        "",
+        "A user with its rules, as ACL SETUSER takes them. May stand several times, once for each \
+         user, and not together with aclfile.",
+    )
+    .with_mutability(Mutability::FileOnly)
+    .sensitive()
+    .example("worker on >password ~celery* &* +@all -@dangerous"),
+    path_row!(
+        Security,
+        "aclfile",
+        aclfile,
+        "File that holds the users, one a line. ACL LOAD reads it again and ACL SAVE writes it; with \
+         it there are no user lines here, and requirepass has no effect."
+    )
+    .example("/etc/corelane/users.acl"),
+    int_row!(
+        Security,
+        "acllog-max-len",
+        acllog_max_len,
+        0,
+        i64::MAX,
+        "128",
+        "Entries of ACL LOG, which tells what was denied to users. The oldest ones go first."
+    )
+    .mutable()
+    .unit("entries"),
+    choice_row!(
+        Security,
+        "acl-pubsub-default",
+        acl_pubsub_default: PubsubDefault,
+        "resetchannels",
+        "Channels that a new user may use before its rules say more. All of them with allchannels, \
+         none with resetchannels."
+    )
+    .mutable(),
+    Row::new(
+        Group::Security,
+        "masteruser",
+        Kind::Text { get: |v| v.masteruser.as_deref(), set: |v, new| v.masteruser = new },
+        "\"\"",
+        "Accepted for files written for Redis and kept: this server is nobody's replica, so it logs in \
+         nowhere.",
+    )
+    .mutable()
+    .hidden(),
+    Row::new(
+        Group::Security,
+        "masterauth",
+        Kind::Secret { get: |v| v.masterauth.as_ref(), set: |v, new| v.masterauth = new },
+        "\"\"",
+        "Accepted for files written for Redis and kept: this server is nobody's replica, so it logs in \
+         nowhere.",
+    )
+    .mutable()
+    .sensitive()
+    .hidden(),
+    Row::new(
+        Group::Security,
         "rename-command",
         Kind::Special(special::RENAME_COMMAND),
         "",
@@ -78,6 +150,14 @@ pub(super) const ROWS: &[Row] = &[
         "no",
         "Who may use DEBUG: nobody, everybody, or clients of this machine (local). It can stop or \
          slow down the server."
+    ),
+    choice_row!(
+        Security,
+        "enable-protected-configs",
+        enable_protected_configs: ProtectedAction,
+        "no",
+        "Who may change dir by CONFIG SET: nobody, everybody, or clients of this machine (local). It \
+         has the server write files at a place of their choice."
     ),
     choice_row!(
         Security,
@@ -109,13 +189,12 @@ pub(super) const ROWS: &[Row] = &[
         "supervised",
         supervised: Supervised,
         "no",
-        "Service manager to report to. no and auto are accepted and report nothing; under systemd \
-         use Type=exec."
+        "Service manager to report to. With systemd or auto it is told when all data are loaded and when the \
+         server stops, if it has set NOTIFY_SOCKET, as for Type=notify."
     )
     .refuse(
-        |v| !matches!(v.supervised, Supervised::No | Supervised::Auto),
-        "readiness isn't reported to a service manager: use supervised no, under systemd with \
-         Type=exec",
+        |v| v.supervised == Supervised::Upstart,
+        "upstart is not supported: use supervised systemd, auto or no",
     ),
     path_row!(
         Process,

@@ -10,7 +10,7 @@ use super::super::{
     file::quote,
     row::{Special, Turn},
     units::{format_memory, parse_integer, parse_memory},
-    values::{OutputLimit, Rename, SaveRule, Values},
+    values::{ClientMemory, OutputLimit, Percentiles, Rename, SaveRule, Values},
 };
 use crate::error::io_text;
 
@@ -69,6 +69,26 @@ fn set_dir(values: &mut Values, words: &[Vec<u8>], _: Turn) -> Result<(), String
     Ok(())
 }
 
+pub(super) const USER: Special = Special {
+    hint: "name rule...",
+    many: true,
+    set: set_user,
+    show: |values| user_lines(values).join(&b' '),
+    lines: user_lines,
+};
+
+/// Whether the rules are good is found out by those who know the commands.
+fn set_user(values: &mut Values, words: &[Vec<u8>], _: Turn) -> Result<(), String> {
+    if !words.is_empty() {
+        values.user.push(words.to_vec());
+    }
+    Ok(())
+}
+
+fn user_lines(values: &Values) -> Vec<Vec<u8>> {
+    values.user.iter().map(|words| words.join(&b' ')).collect()
+}
+
 pub(super) const RENAME_COMMAND: Special = Special {
     hint: "command new-name",
     many: true,
@@ -92,6 +112,38 @@ fn rename_lines(values: &Values) -> Vec<Vec<u8>> {
     values.rename_command.iter().map(|r| [quote(&r.from), quote(&r.to)].join(&b' ')).collect()
 }
 
+pub(super) const CLIENT_MEMORY: Special = Special {
+    hint: "bytes or percentage",
+    many: false,
+    set: set_client_memory,
+    show: |values| match values.maxmemory_clients {
+        ClientMemory::Bytes(bytes) => bytes.to_string().into_bytes(),
+        ClientMemory::Percent(percent) => format!("{percent}%").into_bytes(),
+    },
+    lines: |values| match values.maxmemory_clients {
+        ClientMemory::Bytes(bytes) => vec![format_memory(bytes).into_bytes()],
+        ClientMemory::Percent(percent) => vec![format!("{percent}%").into_bytes()],
+    },
+};
+
+fn set_client_memory(values: &mut Values, words: &[Vec<u8>], _: Turn) -> Result<(), String> {
+    let [word] = words else { return Err(WRONG_NUMBER.to_owned()) };
+    let percent = word.strip_suffix(b"%").map(|number| {
+        let number = str::from_utf8(number).ok().filter(|text| !text.starts_with('+'));
+        number.and_then(|text| text.parse::<u32>().ok())
+    });
+    if percent.flatten().is_some_and(|percent| percent > 100) {
+        return Err("percentage argument must be less or equal to 100".to_owned());
+    }
+    let parsed = match percent {
+        Some(percent) => percent.map(ClientMemory::Percent),
+        None => parse_memory(word).map(ClientMemory::Bytes),
+    };
+    let text = "argument must be a memory or percent value";
+    values.maxmemory_clients = parsed.ok_or_else(|| text.to_owned())?;
+    Ok(())
+}
+
 pub(super) const SAVE: Special = Special {
     hint: "seconds changes...",
     many: true,
@@ -108,7 +160,7 @@ fn save_words(values: &Values) -> Vec<String> {
 }
 
 fn set_save(values: &mut Values, words: &[Vec<u8>], turn: Turn) -> Result<(), String> {
-    let empty = matches!(words, [only] if only.is_empty());
+    let empty = words.is_empty() || matches!(words, [only] if only.is_empty());
     let words = if empty { &[] } else { words };
     let (pairs, rest) = words.as_chunks::<2>();
     let rule = |[seconds, changes]: &[Vec<u8>; 2]| {
@@ -183,6 +235,42 @@ fn set_output_limit(values: &mut Values, words: &[Vec<u8>], _: Turn) -> Result<(
         *slot = OutputLimit { hard, soft, soft_seconds };
     }
     values.client_output_buffer_limit = limits;
+    Ok(())
+}
+
+pub(super) const PERCENTILES: Special = Special {
+    hint: "percent...",
+    many: true,
+    set: set_percentiles,
+    show: |values| percentile_words(values).into_bytes(),
+    lines: |values| match percentile_words(values) {
+        none if none.is_empty() => vec![b"\"\"".to_vec()],
+        words => vec![words.into_bytes()],
+    },
+};
+
+fn percentile_words(values: &Values) -> String {
+    let words = values.latency_tracking_info_percentiles.0.iter().map(f64::to_string);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn set_percentiles(values: &mut Values, words: &[Vec<u8>], _: Turn) -> Result<(), String> {
+    let words = if matches!(words, [only] if only.is_empty()) { &[] } else { words };
+    let mut percentiles = Vec::with_capacity(words.len());
+    for word in words {
+        let number = str::from_utf8(word).ok().and_then(|word| word.parse::<f64>().ok());
+        match number.filter(|number| !number.is_nan()) {
+            // Also without the sign of a zero.
+            Some(number) if (0.0..=100.0).contains(&number) => percentiles.push(number + 0.0),
+            Some(_) => {
+                return Err("latency-tracking-info-percentiles parameters should sit between \
+                            [0.0,100.0]"
+                    .to_owned());
+            }
+            None => return Err("Invalid latency-tracking-info-percentiles parameters".to_owned()),
+        }
+    }
+    values.latency_tracking_info_percentiles = Percentiles(percentiles);
     Ok(())
 }
 

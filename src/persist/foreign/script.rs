@@ -101,7 +101,7 @@ pub fn database(word: &[u8], shard: &Shard) -> Result<u8, CmdError> {
 }
 
 impl Host for Running<'_> {
-    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) {
+    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) -> Tick {
         let (mut bytes, mut spans) = (Vec::new(), Vec::new());
         for word in args {
             spans.push(Span::new(bytes.len(), bytes.len() + word.len()));
@@ -112,6 +112,7 @@ impl Host for Running<'_> {
             out.truncate(start);
             Encoder::new(out, protocol).error(&error);
         }
+        Tick::GoOn
     }
 
     fn tick(&mut self) -> Tick {

@@ -195,6 +195,7 @@ impl Target for ShardTarget<'_> {
         }
         let mut entry = match value {
             Value::String(text) => Entry::string(key, text, expire_at),
+            Value::Owned(text) => Entry::string(key, &text, expire_at),
             Value::Object(object) => Entry::object(key, object, expire_at),
         };
         let (access, now) = (self.access, self.now);

@@ -40,6 +40,7 @@ fn read_with(bytes: &[u8], options: Options) -> Result<(Vec<String>, u64), FileE
             Item::Entry(Stored { db, key, value, expire_at, idle, frequency }) => {
                 let value = match &value {
                     Value::String(text) => text.escape_ascii().to_string(),
+                    Value::Owned(text) => text.escape_ascii().to_string(),
                     Value::Object(object) => {
                         dump::dump(ValueRef::Object(object), NOW).escape_ascii().to_string()
                     }

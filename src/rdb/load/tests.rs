@@ -2,6 +2,7 @@
 
 use super::super::dump;
 use super::super::output::Output;
+use super::super::skim::{Kept, skim};
 use super::super::{VERSION, VERSION_VALKEY};
 use super::*;
 use crate::data::ValueRef;
@@ -24,7 +25,16 @@ fn limits() -> Limits {
 }
 
 fn read_as(version: u16, bytes: &[u8]) -> Result<Option<Value>> {
-    dump::restore((version, bytes), NOW, 1 << 20, &limits())
+    let read = dump::restore((version, bytes), NOW, 1 << 20, &limits());
+    if let (Ok(_), Some((&kind, value))) = (&read, bytes.split_first()) {
+        // Who passes over it comes to the same end.
+        let (mut made, mut skimmed, mut kept) = (value, value, Vec::new());
+        load(&mut Input::new(&mut made, 1 << 20), kind, version, NOW, &limits())?;
+        let source = Kept { source: &mut skimmed, bytes: &mut kept };
+        assert_eq!(skim(&mut Input::new(source, 1 << 20), kind, version), Ok(()));
+        assert_eq!((skimmed, &kept[..]), (made, &value[..value.len() - made.len()]), "type {kind}");
+    }
+    read
 }
 
 /// What the bytes of a type and a value hold, as text, and in which encoding.

@@ -169,6 +169,10 @@ proptest! {
         let limits = limits().hash;
         let mut map = Hash::new();
         for (at, (field, value)) in fields.iter().zip(&values).take(if few { 7 } else { 60 }).enumerate() {
+            // A long value that was replaced by a short one leaves its mark on the encoding.
+            if fields[..at].contains(field) {
+                continue;
+            }
             let lifetime = match expire > 1 && at % expire == 1 {
                 true => Lifetime::Until(NOW + at as i64 - 2),
                 false => Lifetime::Endless,

@@ -1,11 +1,11 @@
 //! The ring of provided buffers that all receives of a shard share.
 //!
 //! The kernel takes the next free buffer when bytes arrive, so that a connection which is
-//! waiting owns none. Memory touched is what is in use at once, not connections times size.
+//! waiting owns none. They are a mapping of their own, 2 MB a shard whatever clients do, and are no part of
+//! the heap that the memory limit is about.
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -15,8 +15,8 @@ const COUNT: u16 = 128;
 /// Bytes; Redis reads as much at once.
 const SIZE: usize = 16 << 10;
 
-/// Invariants: `entries` is a page-aligned array of `COUNT` entries registered with the ring, which
-/// is dropped later than the last use; `memory` is `COUNT` buffers of `SIZE` bytes. A buffer is
+/// Invariants: `entries` is the begin of the mapping, and a page-aligned array of `COUNT` entries registered
+/// with the ring; `memory`, behind them, is `COUNT` buffers of `SIZE` bytes. A buffer is
 /// the kernel's from `release` until a completion names it, then ours until `release`.
 pub(super) struct Buffers {
     entries: *mut BufRingEntry,
@@ -24,27 +24,26 @@ pub(super) struct Buffers {
     tail: u16,
 }
 
-const ENTRIES_LAYOUT: Layout = match Layout::from_size_align(COUNT as usize * 16, 4096) {
-    Ok(layout) => layout,
-    Err(_) => panic!("a valid layout"),
-};
-const MEMORY_LAYOUT: Layout = match Layout::from_size_align(COUNT as usize * SIZE, 4096) {
-    Ok(layout) => layout,
-    Err(_) => panic!("a valid layout"),
-};
+/// A page for the entries, and the buffers behind it.
+const ENTRIES_BYTES: usize = 4096;
+const BYTES: usize = ENTRIES_BYTES + COUNT as usize * SIZE;
+const _: () = assert!(COUNT as usize * size_of::<BufRingEntry>() <= ENTRIES_BYTES);
 
 impl Buffers {
     pub fn register(ring: &IoUring) -> io::Result<Buffers> {
-        // SAFETY: both layouts have a size; a null result is handled.
-        let (entries, memory) =
-            unsafe { (alloc_zeroed(ENTRIES_LAYOUT), alloc_zeroed(MEMORY_LAYOUT)) };
-        if entries.is_null() || memory.is_null() {
-            handle_alloc_error(MEMORY_LAYOUT);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping of its own, of zeros; failure is handled.
+        let pages = unsafe { libc::mmap(std::ptr::null_mut(), BYTES, access, kind, -1, 0) };
+        if pages == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
         }
-        let mut buffers = Buffers { entries: entries.cast(), memory, tail: 0 };
+        // SAFETY: inside the mapping.
+        let memory = unsafe { pages.cast::<u8>().add(ENTRIES_BYTES) };
+        let mut buffers = Buffers { entries: pages.cast(), memory, tail: 0 };
         // SAFETY: the entries are aligned to a page, live as long as `self`, and `self` outlives
         // every use of the ring (the driver drops its ring first).
-        unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, COUNT, GROUP, 0)? };
+        unsafe { ring.submitter().register_buf_ring_with_flags(pages as u64, COUNT, GROUP, 0)? };
         for id in 0..COUNT {
             buffers.release(id);
         }
@@ -82,10 +81,7 @@ impl Buffers {
 
 impl Drop for Buffers {
     fn drop(&mut self) {
-        // SAFETY: allocated in `register` with the same layouts.
-        unsafe {
-            dealloc(self.entries.cast(), ENTRIES_LAYOUT);
-            dealloc(self.memory, MEMORY_LAYOUT);
-        }
+        // SAFETY: mapped in `register` with this length, and nobody reads or writes it any more.
+        unsafe { libc::munmap(self.entries.cast(), BYTES) };
     }
 }

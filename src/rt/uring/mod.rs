@@ -57,8 +57,8 @@ impl Driver {
         Ok(Driver { port: Port::new(shard, ring, buffers, bells, listeners) })
     }
 
-    /// Serves until the handler has stopped. Never yields to other tasks: there are none.
-    pub async fn run(mut self, handler: &mut impl Handler) -> Result<(), Fatal> {
+    /// Serves until the handler has stopped.
+    pub fn run(mut self, handler: &mut impl Handler) -> Result<(), Fatal> {
         let port = &mut self.port;
         port.listen();
         loop {

@@ -2,12 +2,14 @@
 
 use super::super::bell::Bells;
 use super::super::listen::Listener;
+use super::super::slots::{GENERATION_MASK, Slots};
 use super::super::{Handler, Io, Socket, Token};
 use super::buffers::Buffers;
 use super::{RUNG, receive};
 use crate::clock;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types};
+use rustix::net::{SendFlags, send};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -24,8 +26,6 @@ pub(super) enum Operation {
     Message(usize),
     Cancel,
 }
-
-const GENERATION_MASK: u32 = 0x00ff_ffff;
 
 impl Operation {
     pub fn encode(self) -> u64 {
@@ -76,11 +76,6 @@ enum Life {
     Closing,
 }
 
-struct Slot {
-    generation: u32,
-    socket: Option<OpenSocket>,
-}
-
 struct OpenSocket {
     fd: OwnedFd,
     life: Life,
@@ -98,8 +93,7 @@ struct OpenSocket {
 /// The ring goes before the buffers, which it knows. A buffer in `sending` is not touched, moved in memory or freed until its send has completed.
 pub(super) struct Port {
     pub ring: IoUring,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    sockets: Slots<OpenSocket>,
     pub listeners: Vec<Listener>,
     pub bells: Bells,
     pub buffers: Buffers,
@@ -120,8 +114,7 @@ impl Port {
     ) -> Port {
         Port {
             ring,
-            slots: Vec::new(),
-            free: Vec::new(),
+            sockets: Slots::new(),
             listeners,
             bells,
             buffers,
@@ -144,7 +137,7 @@ impl Port {
 
     pub fn push(&mut self, entry: Entry) {
         loop {
-            // SAFETY: every buffer that an entry points to is owned by `slots` (sends) or by the
+            // SAFETY: every buffer that an entry points to is owned by `sockets` (sends) or by the
             // driver (receives) and stays in place until its completion.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
@@ -158,14 +151,7 @@ impl Port {
     pub fn open(&mut self, fd: RawFd) -> Token {
         // SAFETY: the kernel (or another driver) has just handed over this descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, socket: None });
-            self.slots.len() as u32 - 1
-        });
-        let slot = &mut self.slots[index as usize];
-        slot.generation = (slot.generation + 1) & GENERATION_MASK;
-        let token = Token { index, generation: slot.generation };
-        slot.socket = Some(OpenSocket {
+        let token = self.sockets.insert(OpenSocket {
             fd,
             life: Life::Open,
             receiving: Receiving::Idle,
@@ -178,8 +164,7 @@ impl Port {
     }
 
     fn socket(&mut self, token: Token) -> Option<&mut OpenSocket> {
-        let slot = self.slots.get_mut(token.index as usize)?;
-        slot.socket.as_mut().filter(|_| slot.generation == token.generation)
+        self.sockets.get_mut(token)
     }
 
     pub fn is_open(&mut self, token: Token) -> bool {
@@ -269,15 +254,12 @@ impl Port {
     fn release_if_quiet(&mut self, token: Token) {
         let Some(socket) = self.socket(token) else { return };
         if socket.receiving == Receiving::Idle && socket.sending.is_none() {
-            self.slots[token.index as usize].socket = None;
-            self.free.push(token.index);
+            self.sockets.remove(token);
         }
     }
 
     fn finish_detach(&mut self, handler: &mut (impl Handler + ?Sized), token: Token) {
-        let slot = &mut self.slots[token.index as usize];
-        if let Some(socket) = slot.socket.take() {
-            self.free.push(token.index);
+        if let Some(socket) = self.sockets.remove(token) {
             handler.detached(self, token, Socket::Real(socket.fd));
         }
     }
@@ -289,6 +271,13 @@ impl Io for Port {
         debug_assert!(socket.sending.is_none(), "one send at a time");
         socket.sending = Some((buffer, 0));
         self.submit_send(connection);
+    }
+
+    fn send_last(&mut self, connection: Token, bytes: &[u8]) {
+        if let Some(socket) = self.socket(connection) {
+            // Who does not take it now misses it.
+            let _ = send(&socket.fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
     }
 
     fn close(&mut self, connection: Token) {
@@ -359,12 +348,15 @@ impl Io for Port {
     }
 
     fn fd(&self, connection: Token) -> i32 {
-        let slot = self.slots.get(connection.index as usize);
-        slot.and_then(|s| s.socket.as_ref()).map_or(-1, |socket| socket.fd.as_raw_fd())
+        self.sockets.get(connection).map_or(-1, |socket| socket.fd.as_raw_fd())
     }
 
     fn now(&self) -> i64 {
         self.now
+    }
+
+    fn look_at_clock(&mut self) {
+        self.now = clock::wall_ms();
     }
 }
 

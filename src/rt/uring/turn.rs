@@ -1,7 +1,6 @@
 //! What has completed, and telling the handler.
 
-use super::super::listen;
-use super::super::{Handler, Peer};
+use super::super::Handler;
 use super::RUNG;
 use super::port::{Operation, Port};
 use io_uring::types::{SubmitArgs, Timespec};
@@ -93,13 +92,7 @@ impl Port {
     }
 
     fn accepted(&mut self, handler: &mut (impl Handler + ?Sized), fd: i32, listener: usize) {
-        let peer = match &self.listeners[listener].address {
-            Some(own) => match listen::addresses(fd) {
-                Some((remote, local)) => Peer::Tcp { remote, local },
-                None => Peer::Tcp { remote: *own, local: *own },
-            },
-            None => Peer::Unix { path: self.listeners[listener].path.clone() },
-        };
+        let peer = self.listeners[listener].peer_of(fd);
         let token = self.open(fd);
         handler.accepted(self, token, peer, listener);
     }

@@ -234,6 +234,32 @@ fn other_functions_of_redis() {
 }
 
 #[test]
+fn a_script_that_is_given_up_does_nothing_more() {
+    let mut bench = Bench::new();
+    for body in [
+        "redis.call('end') redis.call('echo', 'x')",
+        "redis.pcall('end') redis.call('echo', 'x')",
+        "pcall(redis.call, 'end') redis.call('echo', 'x')",
+        "while true do pcall(redis.pcall, 'end') end",
+        "xpcall(function() redis.call('end') end, function() redis.call('echo', 'x') end)",
+        "pcall(string.gsub, 'a', 'a', function() redis.call('end') end) return redis.call('echo', 'x')",
+    ] {
+        bench.host.ended = false;
+        let error = bench.error(body);
+        assert!(error.starts_with("ERR The script was given up"), "{body}: {error}");
+        let called: Vec<_> = bench.host.calls.iter().flatten().collect();
+        assert!(called.is_empty(), "{body}: {called:?}");
+    }
+    bench.host.ended = false;
+    let draw = "return tostring(math.random(1000000))";
+    let mark = bench.interpreter.mark();
+    let first = bench.eval(draw);
+    assert_ne!(first, bench.eval(draw));
+    bench.interpreter.rewind(mark);
+    assert_eq!(first, bench.eval(draw));
+}
+
+#[test]
 fn a_script_can_be_killed_and_cannot_help_it() {
     let mut bench = Bench::new();
     bench.host.killed_at = 2;
@@ -463,8 +489,9 @@ fn libraries_are_dumped_and_restored() {
 fn cost() {
     struct Lock;
     impl Host for Lock {
-        fn call(&mut self, args: &[&[u8]], _: Protocol, out: &mut Vec<u8>) {
+        fn call(&mut self, args: &[&[u8]], _: Protocol, out: &mut Vec<u8>) -> Tick {
             out.extend_from_slice(if args[0] == b"get" { b"$5\r\ntoken\r\n" } else { b":1\r\n" });
+            Tick::GoOn
         }
         fn tick(&mut self) -> Tick {
             Tick::GoOn

@@ -85,6 +85,10 @@ impl Default for Lanes {
 }
 
 impl Lanes {
+    pub(super) fn compress(&mut self, compress: bool) {
+        self.out.uncompressed = !compress;
+    }
+
     /// Writes an entry or its beginning; `value` writes the value and says whether that is all.
     pub(super) fn begin(
         &mut self,

@@ -1,10 +1,10 @@
 //! A snapshot that runs: which entries it has, and the walk that gets it the others.
 
 use super::lanes::{Lanes, Usage};
+use super::writing::Writing;
 use super::{SnapshotStats, Table};
 use crate::data::{Entry, Object, ValueRef};
 use crate::rdb::output::Output;
-use crate::rdb::save::Saver;
 use crate::shard::Access;
 use crate::shard::free::Graveyard;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ pub(in crate::shard) struct Sizes {
     pub(in crate::shard) buckets: usize,
     /// Bytes written between two looks at the clock.
     pub(in crate::shard) bytes: usize,
-    /// Longer strings are not compressed, which would take too long, but written in pieces.
+    /// Longer strings are compressed and written in pieces.
     pub(in crate::shard) text: usize,
     /// The value of an entry that goes is kept, to be written in steps, if it has more elements.
     pub(in crate::shard) elements: usize,
@@ -54,39 +54,6 @@ struct Current {
     /// Where the value is once it has left its table.
     kept: Option<Entry>,
     writing: Writing,
-}
-
-/// Where the writing of a value is.
-enum Writing {
-    Value(Saver),
-    /// A long string that is written as it is: so much of it.
-    Text(usize),
-}
-
-impl Writing {
-    fn new(value: &ValueRef, sizes: Sizes) -> Writing {
-        match value {
-            ValueRef::Bytes(bytes) if bytes.len() > sizes.text => Writing::Text(0),
-            _ => Writing::Value(Saver::default()),
-        }
-    }
-
-    /// Writes about `max` bytes; whether that was the last of it.
-    fn step(&mut self, value: &ValueRef, now: i64, max: usize, out: &mut Output) -> bool {
-        match (self, value) {
-            (Writing::Text(written), ValueRef::Bytes(bytes)) => {
-                if *written == 0 {
-                    out.put_len(bytes.len() as u64);
-                }
-                let piece = max.clamp(1, bytes.len() - *written);
-                out.put_bytes(&bytes[*written..*written + piece]);
-                *written += piece;
-                *written == bytes.len()
-            }
-            (Writing::Value(saver), value) => saver.step(value, now, max, out),
-            (Writing::Text(_), _) => unreachable!("only strings are written as texts"),
-        }
-    }
 }
 
 pub(in crate::shard) struct Saving {
@@ -295,7 +262,7 @@ impl Saving {
         }
         let (usage, now, max) = (self.usage(entry), self.cut.now, self.sizes.bytes);
         let value = entry.value();
-        let mut writing = Writing::new(&value, self.sizes);
+        let mut writing = Writing::new(&value, self.sizes.text);
         let step = |out: &mut Output| writing.step(&value, now, max, out);
         if self.lanes.begin(db, entry, usage, step) {
             self.saved += 1;
@@ -343,6 +310,7 @@ impl Saving {
     /// Writes what is left of the entry that was written in steps.
     fn write_rest(&mut self, mut current: Current, entry: &Entry) {
         let (value, now, max) = (entry.value(), self.cut.now, self.sizes.bytes);
+        current.writing.hurry();
         while !self.lanes.go_on(|out| current.writing.step(&value, now, max, out)) {}
         self.saved += 1;
     }
@@ -360,7 +328,8 @@ impl Saving {
             return;
         }
         let (usage, now, value) = (self.usage(entry), self.cut.now, entry.value());
-        let mut writing = Writing::new(&value, self.sizes);
+        let mut writing = Writing::new(&value, self.sizes.text);
+        writing.hurry();
         self.lanes.begin(db, entry, usage, |out| writing.step(&value, now, usize::MAX, out));
         self.saved += 1;
     }

@@ -15,6 +15,7 @@ fn shard() -> Shard {
         lazy_flush: false,
         events: Default::default(),
         encodings: Encodings::default(),
+        timing: crate::shard::TimingRules::QUIET,
     };
     Shard::new(0, 7, settings, Arc::new(ShardStats::new(1, 16)))
 }

@@ -32,6 +32,7 @@ impl Rig {
             lazy_flush: false,
             events: EventClasses::default(),
             encodings: Encodings::default(),
+            timing: corelane::shard::TimingRules::QUIET,
         };
         let stats = Arc::new(ShardStats::new(registry.len(), 16));
         let shard = Shard::new(0, seed, settings, stats);
