@@ -267,9 +267,7 @@ fn who_waits_without_the_right_to_waits_no_more() {
             let request = format!("BLPOP list{at} 0\r\n");
             client.send_raw(request.as_bytes()).expect("a request is sent");
         }
-        wait_until("all wait", Duration::from_secs(10), || {
-            server.info("blocked_clients") == Some("4".to_string())
-        });
+        wait_until("all wait", || server.info("blocked_clients") == Some("4".to_string()));
         ok(&mut admin, "ACL SETUSER ann resetkeys ~list0");
         assert_eq!(admin.run("RPUSH list0 x"), Reply::Int(1));
         assert_eq!(waits[0].recv().expect("a reply").items()[1].text(), "x");
@@ -385,7 +383,7 @@ fn users_are_kept_in_the_configuration() {
     let port = crate::harness::process::free_port();
     let mut child = run(&port.to_string());
     let connect = || {
-        wait_until("it serves", Duration::from_secs(20), || {
+        wait_until("it serves", || {
             let answer = Client::try_connect(port).and_then(|mut client| {
                 client.send_raw(b"PING\r\n")?;
                 client.recv()

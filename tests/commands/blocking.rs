@@ -7,8 +7,6 @@ use crate::harness::{Client, Pair, Reply, Server, now, parse_line, wait_until};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(5);
-
 /// Runs a scenario on one server and writes down all replies.
 fn play(port: u16, scenario: &str) -> Vec<String> {
     let mut clients: BTreeMap<char, Client> = BTreeMap::new();
@@ -22,7 +20,7 @@ fn play(port: u16, scenario: &str) -> Vec<String> {
         if let Some(command) = rest.strip_prefix('>') {
             client.send(&parse_line(command)).unwrap();
             blocked += 1;
-            wait_until("the client waits", SOON, || blocked_clients(&mut observer) == blocked);
+            wait_until("the client waits", || blocked_clients(&mut observer) == blocked);
         } else if rest.starts_with('<') {
             let reply = client.recv().unwrap_or_else(|error| panic!("{line}: {error}"));
             transcript.push(format!("{line} {reply:?}"));
@@ -261,7 +259,7 @@ fn a_wait_can_be_ended_by_others() {
             (" ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK"),
         ] {
             waiter.send(&parse_line("BLPOP a b c d 0")).unwrap();
-            wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
+            wait_until("it waits", || blocked_clients(&mut other) == 1);
             let line = other.run(&format!("CLIENT LIST ID {id}")).text();
             assert!(line.contains(" flags=b ") && line.contains(" cmd=blpop "), "{line}");
             assert_eq!(other.run(&format!("CLIENT UNBLOCK {id}{how}")), Reply::Int(1));
@@ -306,7 +304,7 @@ fn a_command_that_waits_is_counted_once() {
         {
             let before = calls(&mut other);
             waiter.send(&parse_line("BLPOP a b c d 0")).unwrap();
-            wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
+            wait_until("it waits", || blocked_clients(&mut other) == 1);
             assert_eq!(calls(&mut other), before);
             other.run(end);
             waiter.recv().unwrap();
@@ -317,7 +315,7 @@ fn a_command_that_waits_is_counted_once() {
         waiter.run("XGROUP CREATE s g $ MKSTREAM");
         waiter.run("XGROUP CREATE s g $");
         waiter.send(&parse_line("XREADGROUP GROUP g x BLOCK 0 STREAMS s >")).unwrap();
-        wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
+        wait_until("it waits", || blocked_clients(&mut other) == 1);
         other.run("XGROUP DESTROY s g");
         assert!(waiter.recv().unwrap().text().starts_with("NOGROUP"));
         let errors = other.run("INFO errorstats").text();
@@ -350,15 +348,15 @@ fn keys_that_clients_wait_for_are_counted() {
             let mut waiter = server.client();
             waiter.send(&parse_line(line)).unwrap();
             waiters.push(waiter);
-            wait_until("it waits", SOON, || blocked_clients(&mut other) == waiters.len());
-            wait_until(line, SOON, || keys(&mut other) == count);
+            wait_until("it waits", || blocked_clients(&mut other) == waiters.len());
+            wait_until(line, || keys(&mut other) == count);
         }
         other.run("DEL s1");
-        wait_until("two have their error", SOON, || keys(&mut other) == [4, 0]);
+        wait_until("two have their error", || keys(&mut other) == [4, 0]);
         waiters.truncate(1);
-        wait_until("one is left", SOON, || keys(&mut other) == [3, 0]);
+        wait_until("one is left", || keys(&mut other) == [3, 0]);
         other.run("RPUSH a x");
-        wait_until("nobody is left", SOON, || keys(&mut other) == [0, 0]);
+        wait_until("nobody is left", || keys(&mut other) == [0, 0]);
     }
 }
 
@@ -372,18 +370,18 @@ fn a_client_that_goes_takes_nothing_along() {
             // What is put back for a client that has gone comes at any time: keys of their own.
             let keys = ["a", "b", "c", "d"].map(|key| format!("{key}{round}"));
             waiter.send(&parse_line(&format!("BLPOP {} 0", keys.join(" ")))).unwrap();
-            wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
+            wait_until("it waits", || blocked_clients(&mut other) == 1);
             // The push and the end race with each other.
             let key = &keys[round % 4];
             let closing = std::thread::spawn(move || drop(waiter));
             other.run(&format!("RPUSH {key} x"));
             closing.join().unwrap();
-            wait_until("nobody waits", SOON, || blocked_clients(&mut other) == 0);
+            wait_until("nobody waits", || blocked_clients(&mut other) == 0);
             // Nobody has read it. It is there, or was sent to the client before it had gone.
         }
         let mut next = server.client();
         next.send(&parse_line("BLPOP a b c d 0")).unwrap();
-        wait_until("it waits", SOON, || blocked_clients(&mut other) == 1);
+        wait_until("it waits", || blocked_clients(&mut other) == 1);
         other.run("RPUSH d x");
         assert!(format!("{:?}", next.recv().unwrap()).contains('x'));
     }
@@ -397,7 +395,7 @@ fn those_who_wait_cost_nothing() {
         waiter.send(&parse_line(&format!("BRPOP k{n} j{n} i{n} 100"))).unwrap();
     }
     let mut observer = server.client();
-    wait_until("all wait", SOON, || blocked_clients(&mut observer) == 100);
+    wait_until("all wait", || blocked_clients(&mut observer) == 100);
     let before = server.cpu();
     std::thread::sleep(Duration::from_secs(1));
     let used = server.cpu() - before;
@@ -454,11 +452,11 @@ fn a_pause_covers_all_shards() {
             let mut third = Client::connect(port);
             let id = third.run("CLIENT ID").int();
             third.send(&parse_line("SET b 2")).unwrap();
-            wait_until("both wait", Duration::from_secs(5), || blocked(&mut admin) == 2);
+            wait_until("both wait", || blocked(&mut admin) == 2);
             assert_eq!(admin.run(&format!("CLIENT KILL ID {id}")).int(), 1);
-            wait_until("one is gone", Duration::from_secs(5), || blocked(&mut admin) == 1);
+            wait_until("one is gone", || blocked(&mut admin) == 1);
             assert_eq!(admin.run("CLIENT UNPAUSE").text(), "OK");
-            wait_until("none waits", Duration::from_secs(5), || blocked(&mut admin) == 0);
+            wait_until("none waits", || blocked(&mut admin) == 0);
             assert_eq!(other.recv().unwrap(), Reply::Int(2));
             assert_eq!(other.recv().unwrap().text(), "2");
             assert!(start.elapsed() >= Duration::from_millis(150));
@@ -476,7 +474,7 @@ fn a_pause_covers_all_shards() {
             other.run(reads);
             assert_eq!(other.run("EXEC").items()[0].text(), "2");
             other.send(&parse_line("EVAL \"return 1\" 0")).unwrap();
-            wait_until("it waits", Duration::from_secs(5), || blocked(&mut admin) == 1);
+            wait_until("it waits", || blocked(&mut admin) == 1);
             admin.run("CLIENT UNPAUSE");
             assert_eq!(other.recv().unwrap(), Reply::Int(1));
             // A block waits as a whole.

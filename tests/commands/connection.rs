@@ -263,7 +263,7 @@ fn clients_that_come_back_are_not_killed_again() {
             });
         }
         for round in 1..=30 {
-            wait_until("all are back", patience, || lives.load(SeqCst) >= round * CLIENTS);
+            wait_until("all are back", || lives.load(SeqCst) >= round * CLIENTS);
             // The shard that looks through this gets to the request late.
             let mut busy = server.client();
             busy.run("PING");

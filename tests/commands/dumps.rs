@@ -84,11 +84,9 @@ fn a_restored_list_ends_the_waiting() {
         for (mut client, server) in [(both.redis, &pair.redis), (both.corelane, &pair.corelane)] {
             client.send(&parse_line("BLPOP none k 20")).unwrap();
             let mut other = server.client();
-            crate::harness::wait_until(
-                "the client waits",
-                std::time::Duration::from_secs(10),
-                || other.run("INFO clients").text().contains("blocked_clients:1"),
-            );
+            crate::harness::wait_until("the client waits", || {
+                other.run("INFO clients").text().contains("blocked_clients:1")
+            });
             assert_eq!(other.run(&filled("RESTORE k 0 LIST")).text(), "OK");
             let reply = client.recv().unwrap();
             assert_eq!(reply.items()[1].text(), "a");

@@ -164,7 +164,7 @@ fn the_journal_tells_what_took_it_long() {
         let server = Server::corelane_with(shards, &args);
         let mut client = server.client();
         // Even the page cache does not take so much in a millisecond.
-        let value = "x".repeat(100 << 20);
+        let value = "x".repeat(40 << 20);
         let set = Cmd::new(["SET", "k", &value]);
         assert_eq!(client.call(&set).text(), "OK");
         assert!(names(&server).is_empty(), "it is off");

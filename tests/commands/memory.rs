@@ -6,7 +6,6 @@ use crate::harness::{Cmd, Reply, Server, parse_line, wait_until};
 use std::time::Duration;
 
 const MB: u64 = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn number(server: &Server, field: &str) -> u64 {
     server.info(field).expect(field).parse().expect(field)
@@ -67,7 +66,7 @@ fn every_policy_keeps_the_limit_and_takes_what_it_may() {
             let volatile = fill(&mut client, "volatile", 6000, 1000, "EX 1000");
             assert_eq!((lasting, volatile), (0, 0), "{policy} on {shards}: nothing is refused");
             let what = format!("{policy} on {shards}: below the limit");
-            wait_until(&what, PATIENCE, || number(&server, "used_memory") <= limit + 64 * 1024);
+            wait_until(&what, || number(&server, "used_memory") <= limit + 64 * 1024);
             assert!(number(&server, "evicted_keys") > 2000, "{policy} on {shards}");
             let left = present(&mut client, "lasting", 500);
             match policy.starts_with("volatile") {
@@ -90,9 +89,7 @@ fn keys_that_come_one_by_one_fill_the_memory_to_the_limit() {
             }
             assert!(number(&server, "evicted_keys") > 500, "{policy} on {shards}");
             let full = |used| (limit - 16 * 1024..limit + 4096).contains(&used);
-            wait_until("what is used is about the limit", PATIENCE, || {
-                full(number(&server, "used_memory"))
-            });
+            wait_until("what is used is about the limit", || full(number(&server, "used_memory")));
         }
     }
 }
@@ -118,7 +115,7 @@ fn telling_of_evictions_leads_to_no_more_of_them() {
         // lower limit before the others have made room.
         let limit = number(&server, "used_memory") - 40_000;
         assert_eq!(client.run(&format!("CONFIG SET maxmemory {limit}")).text(), "OK");
-        wait_until("keys go", PATIENCE, || number(&server, "evicted_keys") > 10);
+        wait_until("keys go", || number(&server, "evicted_keys") > 10);
         std::thread::sleep(Duration::from_millis(300));
         let evicted = number(&server, "evicted_keys");
         assert!(evicted < 160, "{evicted} of 300 keys are gone on {shards} shards");
@@ -140,7 +137,7 @@ fn without_anything_to_evict_writes_are_refused() {
             assert!(client.run("GET k:0").text().len() == 1000);
             let gone: Vec<String> = (0..3000).map(|key| format!("k:{key}")).collect();
             client.run(&format!("DEL {}", gone.join(" ")));
-            wait_until("room", PATIENCE, || !is_oom(&client.run("SET a 1")));
+            wait_until("room", || !is_oom(&client.run("SET a 1")));
             assert!(number(&server, "total_eviction_exceeded_time") > 0);
             assert_eq!(number(&server, "current_eviction_exceeded_time"), 0);
         }
@@ -182,9 +179,9 @@ fn a_lower_limit_evicts_at_once() {
         (0..50).for_each(|_| drop(client.run(&format!("RPUSH big {many}"))));
         let lower = limit - 15 * MB;
         client.run(&format!("CONFIG SET maxmemory {lower}"));
-        wait_until("room", PATIENCE, || number(&server, "used_memory") <= lower);
+        wait_until("room", || number(&server, "used_memory") <= lower);
         client.run("CONFIG SET maxmemory 1");
-        wait_until("nothing left", PATIENCE, || client.run("DBSIZE").int() == 0);
+        wait_until("nothing left", || client.run("DBSIZE").int() == 0);
         assert!(is_oom(&client.run("SET k v")));
         assert!(client.run("GET k").is_nil());
     }
@@ -212,7 +209,7 @@ fn evictions_are_told_of_and_recorded() {
             let mut admin = server.client();
             admin.run("CONFIG SET maxmemory-policy allkeys-lru lazyfree-lazy-eviction no");
             admin.run("CONFIG SET maxmemory 1");
-            wait_until("nothing left", PATIENCE, || admin.run("DBSIZE").int() == 0);
+            wait_until("nothing left", || admin.run("DBSIZE").int() == 0);
             assert!(client.run("EXEC").is_nil(), "a watched key has gone");
             admin.run("CONFIG SET maxmemory 0");
             let event = listener.recv().expect("an event");
@@ -253,7 +250,7 @@ fn data_larger_than_the_limit_are_loaded() {
                 assert_eq!(client.run("DBSIZE").int(), 3000);
                 assert!(is_oom(&client.run("SET k v")));
             }
-            _ => wait_until("few are left", PATIENCE, || client.run("DBSIZE").int() < 1000),
+            _ => wait_until("few are left", || client.run("DBSIZE").int() < 1000),
         }
         server.end(libc::SIGTERM);
     }
@@ -399,11 +396,11 @@ fn the_largest_clients_are_closed() {
             let field = line.split(' ').find_map(|word| word.strip_prefix("tot-mem="))?;
             field.parse::<usize>().ok()
         };
-        wait_until("the query is counted", PATIENCE, || {
+        wait_until("the query is counted", || {
             memory(&mut admin, "kept").is_some_and(|bytes| (199_000..600_000).contains(&bytes))
         });
         half(&mut large, 4_000_000);
-        wait_until("it is closed", PATIENCE, || memory(&mut admin, "large").is_none());
+        wait_until("it is closed", || memory(&mut admin, "large").is_none());
         assert!(memory(&mut admin, "kept").is_some() && memory(&mut admin, "small").is_some());
         assert_eq!(number(&server, "evicted_clients"), 1);
         assert_eq!(small.run("PING").text(), "PONG");
@@ -413,7 +410,7 @@ fn the_largest_clients_are_closed() {
         safe.run("CLIENT SETNAME safe");
         safe.run("CLIENT NO-EVICT ON");
         half(&mut safe, 4_000_000);
-        wait_until("the others go", PATIENCE, || memory(&mut admin, "kept").is_none());
+        wait_until("the others go", || memory(&mut admin, "kept").is_none());
         assert!(memory(&mut admin, "safe").is_some_and(|bytes| bytes > 3_900_000));
     }
 }
@@ -434,7 +431,7 @@ fn memory_tells_where_it_goes() {
         assert!(client.run("MEMORY MALLOC-STATS").text().contains("jemalloc"));
         assert!(!client.run("MEMORY DOCTOR").text().is_empty());
         client.run("FLUSHALL");
-        wait_until("freed", PATIENCE, || number(&server, "used_memory") < before + 4 * MB);
+        wait_until("freed", || number(&server, "used_memory") < before + 4 * MB);
         assert!(number(&server, "used_memory_peak") >= used);
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::harness::client::Client;
 use crate::harness::{Reply, Server, parse_line, wait_until};
-use std::time::Duration;
 
 /// The next line without its time; the port of its client as a number of its own.
 fn line(monitor: &mut Client, ports: &mut Vec<String>) -> String {
@@ -182,7 +181,7 @@ fn a_client_is_shown_things_until_it_wants_no_more() {
         client.run("MULTI");
         client.run("MONITOR");
         assert!(format!("{:?}", client.run("EXEC")).contains("isn't allowed for DENY BLOCKING"));
-        wait_until("nobody is shown anything", Duration::from_secs(10), || {
+        wait_until("nobody is shown anything", || {
             !client.run("CLIENT LIST").text().contains("flags=O ")
         });
         client.run("GET k");

@@ -4,9 +4,7 @@
 use crate::harness::events::{self, Listener, Message};
 use crate::harness::{Client, Cmd, Reply, Rng, Server, parse_line, wait_until};
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(5);
 const ALL: [&str; 2] = ["--notify-keyspace-events", "KEAnm"];
 
 /// Runs a scenario; what is heard, line by line.
@@ -22,7 +20,7 @@ fn play(server: &Server, scenario: &str) -> Vec<Message> {
     for line in scenario.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (letter, rest) = (line.chars().next().unwrap_or_default(), &line[1..]);
         if letter == '-' {
-            wait_until("all keys have expired", SOON, || observer.run("DBSIZE") == Reply::Int(0));
+            wait_until("all keys have expired", || observer.run("DBSIZE") == Reply::Int(0));
             continue;
         }
         let client = clients.entry(letter).or_insert_with(|| server.client());
@@ -30,7 +28,7 @@ fn play(server: &Server, scenario: &str) -> Vec<Message> {
             client.send(&parse_line(command)).expect("the server reads");
             waiting += 1;
             let blocked = waiting.to_string();
-            wait_until("the client waits", SOON, || {
+            wait_until("the client waits", || {
                 server.info("blocked_clients").as_deref() == Some(&blocked)
             });
         } else if rest.starts_with('<') {

@@ -166,17 +166,17 @@ fn all_shards_sleep_at_the_same_time() {
     }
     let start = now();
     let Some((sleeper, others)) = clients.split_first_mut() else { return };
-    sleeper.send(&parse_line("DEBUG SLEEP 0.6")).expect("sent");
-    std::thread::sleep(Duration::from_millis(150));
+    sleeper.send(&parse_line("DEBUG SLEEP 2")).expect("sent");
+    std::thread::sleep(Duration::from_millis(400));
     for (n, client) in others.iter_mut().enumerate() {
         client.send(&parse_line(&format!("SET key{n} v"))).expect("sent");
     }
     for client in others {
         assert_eq!(client.recv().expect("a reply").text(), "OK");
-        assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+        assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
     }
     assert_eq!(sleeper.recv().expect("a reply").text(), "OK");
-    assert!(start.elapsed() < Duration::from_millis(1100), "once: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(3900), "once: {:?}", start.elapsed());
     // What follows in the pipeline is later, also on the shard of the client.
     let pipeline = ["SET a v PX 30", "SET b v PX 30", "DEBUG SLEEP 0.05", "MGET a b", "EXISTS a b"];
     let requests: Vec<Cmd> = pipeline.map(parse_line).into();
@@ -234,15 +234,11 @@ fn an_idle_server_uses_no_cpu() {
     std::thread::sleep(Duration::from_millis(1500));
     // /proc counts in ticks of 10 ms: over 6 s half a percent is 3 ticks. Twice that is allowed,
     // since other tests share the cores.
-    wait_until(
-        "an idle stretch of 6 s takes at most 60 ms of CPU",
-        Duration::from_secs(60),
-        || {
-            let before = server.cpu();
-            std::thread::sleep(Duration::from_secs(6));
-            let used = server.cpu() - before;
-            println!("idle: {used:?} in 6 s with {} connections", clients.len());
-            used <= Duration::from_millis(60)
-        },
-    );
+    wait_until("an idle stretch of 6 s takes at most 60 ms of CPU", || {
+        let before = server.cpu();
+        std::thread::sleep(Duration::from_secs(6));
+        let used = server.cpu() - before;
+        println!("idle: {used:?} in 6 s with {} connections", clients.len());
+        used <= Duration::from_millis(60)
+    });
 }

@@ -96,7 +96,7 @@ fn a_wait_can_be_ended() {
     let server = server(2, "everysec");
     let mut admin = server.client();
     let blocked = |count: usize| {
-        wait_until("so many clients wait", Duration::from_secs(10), || {
+        wait_until("so many clients wait", || {
             server.info("blocked_clients").is_some_and(|n| n == count.to_string())
         });
     };

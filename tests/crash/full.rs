@@ -59,9 +59,7 @@ fn start(dir: &Path, policy: &str) -> Server {
 
 fn wait_loaded(server: &Server) {
     let mut client = server.client();
-    wait_until("the data is loaded", Duration::from_secs(20), || {
-        !client.run("EXISTS key").is_error()
-    });
+    wait_until("the data is loaded", || !client.run("EXISTS key").is_error());
 }
 
 const WRITERS: u64 = 3;
@@ -101,7 +99,7 @@ fn goes_on_when_there_is_room(policy: &str) {
     // Those that find the disk full are answered when there is room, and those behind them are refused.
     let writers: Vec<_> =
         (0..WRITERS).map(|n| std::thread::spawn(move || write_all(port, n))).collect();
-    wait_until("the disk is full", Duration::from_secs(20), || status(&server) == "err");
+    wait_until("the disk is full", || status(&server) == "err");
     assert!(client.run("SET refused 1").text().starts_with("MISCONF"));
     let script = "EVAL 'return redis.call(\"SET\", KEYS[1], 1)' 1 refused";
     assert!(client.run(script).text().starts_with("MISCONF"));

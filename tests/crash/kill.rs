@@ -14,9 +14,6 @@ use std::time::Duration;
 /// Keys that nobody changes, so that it takes a while to write all; in a database of their own.
 const BALLAST: usize = 3_000;
 
-/// By the test, after a sound server's worst start.
-const LOADED: Duration = Duration::from_secs(60);
-
 /// A directory, and the servers that live in it one after the other.
 struct Saga {
     dir: PathBuf,
@@ -246,7 +243,7 @@ fn check(client: &mut Client, players: &mut [Player]) -> Checked {
 
 /// Commands on keys are refused until the data is loaded.
 fn wait_loaded(client: &mut Client) {
-    wait_until("the data is loaded", LOADED, || match client.run("EXISTS key") {
+    wait_until("the data is loaded", || match client.run("EXISTS key") {
         Reply::Int(_) => true,
         reply => {
             assert!(reply.text().starts_with("LOADING"), "{reply:?}");

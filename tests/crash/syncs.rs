@@ -15,8 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
 struct Rig {
     disk: SimDisk,
     journal: Arc<Journal>,
@@ -54,7 +52,7 @@ impl Rig {
     }
 
     fn wait_written(&self) {
-        wait_until("all is written", PATIENCE, || self.is_written());
+        wait_until("all is written", || self.is_written());
     }
 
     fn failing(&self) -> bool {
@@ -83,13 +81,13 @@ fn what_is_written_waits_for_a_sync_that_takes_too_long() {
     rig.wait_written();
     rig.disk.hold_syncs(true);
     rig.hand_over();
-    wait_until("a sync has begun", PATIENCE, || rig.stats.syncing.load(Relaxed));
+    wait_until("a sync has begun", || rig.stats.syncing.load(Relaxed));
     let begun = corelane::clock::monotonic();
     // At first that does not matter.
     rig.hand_over();
     rig.wait_written();
     assert_eq!(rig.stats.delayed_syncs.load(Relaxed), 0);
-    wait_until("it takes too long", PATIENCE, || {
+    wait_until("it takes too long", || {
         rig.hand_over();
         std::thread::sleep(Duration::from_millis(50));
         !rig.is_written()
@@ -133,14 +131,14 @@ fn what_a_failed_sync_has_lost_is_written_again() {
     rig.disk.forget(false);
     rig.disk.fail_syncs(true);
     (0..5).for_each(|_| rig.hand_over());
-    wait_until("the sync fails", PATIENCE, || rig.failing());
+    wait_until("the sync fails", || rig.failing());
     // What was accepted before is still written.
     rig.hand_over();
     rig.wait_written();
     std::thread::sleep(Duration::from_millis(600));
     assert!(rig.failing());
     rig.disk.fail_syncs(false);
-    wait_until("it has recovered", PATIENCE, || !rig.failing());
+    wait_until("it has recovered", || !rig.failing());
     assert!(!rig.stats.rewrite_needed.load(Relaxed));
     rig.assert_durable();
 }
@@ -151,7 +149,7 @@ fn what_can_not_be_written_again_needs_a_rewrite() {
     rig.disk.forget(true);
     rig.disk.fail_syncs(true);
     (0..5).for_each(|_| rig.hand_over());
-    wait_until("it is lost", PATIENCE, || rig.stats.rewrite_needed.load(Relaxed));
+    wait_until("it is lost", || rig.stats.rewrite_needed.load(Relaxed));
     rig.disk.fail_syncs(false);
     std::thread::sleep(Duration::from_millis(600));
     assert!(rig.failing(), "that syncs succeed again is not enough");
@@ -176,11 +174,11 @@ fn what_can_not_be_written_again_needs_a_rewrite() {
     // What is there at the cut: nothing, for this test.
     rig.handed = 0;
     saving.done(0, corelane::rdb::VERSION);
-    wait_until("it has recovered", PATIENCE, || !rig.failing());
-    wait_until("who waited hears of it", PATIENCE, || rig.journal.synced(0) == 1);
+    wait_until("it has recovered", || !rig.failing());
+    wait_until("who waited hears of it", || rig.journal.synced(0) == 1);
     rig.hand_over();
     rig.journal.ask_for_sync(0, 2);
-    wait_until("it is on disk", PATIENCE, || rig.journal.synced(0) == 2);
+    wait_until("it is on disk", || rig.journal.synced(0) == 2);
     rig.assert_durable();
 }
 

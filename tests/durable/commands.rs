@@ -1,6 +1,6 @@
 //! SAVE and its kin: what they answer, when snapshots come by themselves, what happens at the end.
 
-use super::rig::{Dir, PATIENCE, Process};
+use super::rig::{Dir, Process};
 use crate::harness::{Cmd, Reply, Server, wait_until};
 
 /// So many keys that a snapshot takes a while, with little time for it.
@@ -138,7 +138,7 @@ fn fields_of_info() {
         process.run(&format!("SET key:{at} value"));
     }
     assert_eq!(process.number("rdb_changes_since_last_save"), 10);
-    wait_until("the size has grown", PATIENCE, || process.number("aof_current_size") > before);
+    wait_until("the size has grown", || process.number("aof_current_size") > before);
     process.run("SAVE");
     assert_eq!(process.number("rdb_changes_since_last_save"), 0);
     assert_eq!(process.info("rdb_saves"), "1");
@@ -182,7 +182,7 @@ fn rewrites_by_themselves() {
     for at in 0..300 {
         process.client().call(&Cmd::new(["SET", &format!("key:{}", at % 20), &value]));
     }
-    wait_until("a rewrite", PATIENCE, || process.number("aof_rewrites") > 0);
+    wait_until("a rewrite", || process.number("aof_rewrites") > 0);
     process.wait_info("aof_rewrite_in_progress", "0");
     let size: u64 = std::fs::read_dir(dir.file("appendonlydir"))
         .unwrap()

@@ -1,6 +1,6 @@
 //! Snapshots of one instant, while clients keep changing what is in them.
 
-use super::rig::{Dir, PATIENCE, Process};
+use super::rig::{Dir, Process};
 use crate::harness::{Cmd, Reply, Rng, wait_until};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -150,7 +150,7 @@ fn what_belongs_together_is_in_the_same_snapshot() {
             started_with(&format!("SAVE {round}"), &with_dump(&dir.file("dump.rdb")), "no");
             let saves = process.number("rdb_saves");
             assert!(!process.run("BGSAVE").is_error());
-            wait_until("it is saved", PATIENCE, || process.number("rdb_saves") > saves);
+            wait_until("it is saved", || process.number("rdb_saves") > saves);
             started_with(&format!("BGSAVE {round}"), &with_dump(&dir.file("dump.rdb")), "no");
             process.rewrite();
             started_with(&format!("rewrite {round}"), &with_bases(&dir, shards), "yes");

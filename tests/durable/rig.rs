@@ -7,10 +7,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-/// Longer than anything here takes, also on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A directory that goes with its test.
 pub struct Dir(pub PathBuf);
@@ -126,7 +122,7 @@ impl Process {
     }
 
     pub fn wait_ready(&mut self) {
-        wait_until("the server has its data", PATIENCE, || {
+        wait_until("the server has its data", || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 self.ended = true;
                 panic!("the server ended at its start, {status}:\n{}", self.log());
@@ -163,7 +159,7 @@ impl Process {
 
     /// Waits until INFO says so.
     pub fn wait_info(&self, field: &str, value: &str) {
-        wait_until(&format!("{field} is {value}"), PATIENCE, || self.info(field) == value);
+        wait_until(&format!("{field} is {value}"), || self.info(field) == value);
     }
 
     pub fn log(&self) -> String {
@@ -178,7 +174,7 @@ impl Process {
     /// Waits for the end of the process.
     pub fn wait_end(&mut self) -> ExitStatus {
         let mut status = None;
-        wait_until("the server ends", PATIENCE, || {
+        wait_until("the server ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -202,7 +198,7 @@ impl Process {
 
     /// Until no rewrite of the append-only files is under way, nor is to come.
     pub fn wait_rewritten(&self) {
-        wait_until("the rewrite is done", PATIENCE, || {
+        wait_until("the rewrite is done", || {
             // In the order in which it goes from one to the other.
             self.info("aof_rewrite_scheduled") == "0" && self.info("aof_rewrite_in_progress") == "0"
         });

@@ -1,7 +1,7 @@
 //! CONFIG SET appendonly while the server runs.
 
 use super::content::{Detail, assert_same, content};
-use super::rig::{Dir, PATIENCE, Process};
+use super::rig::{Dir, Process};
 use crate::harness::{Client, Reply, wait_until};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -225,9 +225,7 @@ fn what_cannot_be_begun_is_refused() {
         client.run(line);
     }
     process.wait_info("aof_enabled", "0");
-    wait_until("it can be begun again", PATIENCE, || {
-        !process.run("CONFIG SET appendonly yes").is_error()
-    });
+    wait_until("it can be begun again", || !process.run("CONFIG SET appendonly yes").is_error());
     wait_on(&process);
     process.kill();
     let process = Process::corelane(&dir, 2, &APPENDING);

@@ -1,13 +1,11 @@
 //! A small blocking client: it sends bytes or commands and reads whole replies.
 
+use super::PATIENCE;
 use super::reply::{Parsed, Reply};
 use super::script::{Cmd, parse_line};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
-
-/// Longer than anything a healthy server needs, also on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Client {
     stream: TcpStream,

@@ -33,11 +33,15 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Calls `probe` until it answers true; panics with `what` when `limit` has passed.
-pub fn wait_until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
-    let deadline = now() + limit;
+/// After this time what a test waits for will not come. Much more than it ever takes: what comes late, on
+/// a machine that others use, is no failure.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Calls `probe` until it answers true; panics with `what` when [`PATIENCE`] has passed.
+pub fn wait_until(what: &str, mut probe: impl FnMut() -> bool) {
+    let deadline = now() + PATIENCE;
     while !probe() {
-        assert!(now() < deadline, "waited {limit:?} in vain until {what}");
+        assert!(now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

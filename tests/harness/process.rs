@@ -163,7 +163,7 @@ impl Server {
 
     fn wait_ready(&mut self) {
         let name = self.name.clone();
-        wait_until(&format!("{name} answers"), Duration::from_secs(30), || {
+        wait_until(&format!("{name} answers"), || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 self.ended = true;
                 panic!("{name} ended at its start, {status}:\n{}", self.log_tail());
@@ -202,7 +202,7 @@ impl Server {
     /// Open file descriptors once their number rests: shards may still be starting.
     pub fn resting_fds(&self) -> usize {
         let mut last = (0, 0);
-        wait_until("the number of open files rests", Duration::from_secs(20), || {
+        wait_until("the number of open files rests", || {
             std::thread::sleep(Duration::from_millis(50));
             let open = self.fds();
             last = if open == last.0 { (open, last.1 + 1) } else { (open, 0) };
@@ -259,7 +259,7 @@ impl Server {
         // SAFETY: kill takes two integers; the pid is our own unreaped child's.
         unsafe { libc::kill(self.pid() as libc::pid_t, signal) };
         let mut status = None;
-        wait_until("the server ends", Duration::from_secs(20), || {
+        wait_until("the server ends", || {
             status = self.child.try_wait().expect("wait for a child");
             status.is_some()
         });

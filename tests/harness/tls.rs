@@ -1,5 +1,6 @@
 //! Certificates made for a test, a server with a TLS port, and a client of it.
 
+use super::PATIENCE;
 use super::process::free_port;
 use super::reply::Parsed;
 use super::{Cmd, Reply, Server, parse_line};
@@ -19,9 +20,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Behind the ports that the shards of a test's server can have.
 const TLS_PORT: u16 = 20;
 

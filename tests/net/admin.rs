@@ -162,9 +162,7 @@ fn the_state_has_what_was_done() {
     ] {
         assert!(json.contains(part), "{part} in {json}");
     }
-    wait_until("there is a history", Duration::from_secs(10), || {
-        !get(port, "/state.json").1.contains("\"at\":[]")
-    });
+    wait_until("there is a history", || !get(port, "/state.json").1.contains("\"at\":[]"));
 }
 
 #[test]

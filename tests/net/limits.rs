@@ -50,7 +50,7 @@ fn the_client_after_the_last_gets_the_error() {
         let outcome = late.drain(Duration::from_secs(5));
         // One that leaves makes room for one.
         clients.pop();
-        wait_until("a place is free", Duration::from_secs(5), || {
+        wait_until("a place is free", || {
             let mut next = server.client();
             next.send_raw(b"PING\r\n").is_ok() && next.recv().is_ok_and(|r| r.text() == "PONG")
         });
@@ -59,7 +59,7 @@ fn the_client_after_the_last_gets_the_error() {
     let (redis, ours) = (refused(&pair.redis), refused(&pair.corelane));
     assert_eq!(redis, ours);
     assert_eq!(String::from_utf8_lossy(&ours.0), "-ERR max number of clients reached\r\n");
-    wait_until("the clients are gone", Duration::from_secs(5), || {
+    wait_until("the clients are gone", || {
         pair.corelane.info("connected_clients").as_deref() == Some("1")
     });
     assert!(pair.corelane.info("rejected_connections").is_some_and(|n| n != "0"));
@@ -105,14 +105,18 @@ fn idle_clients_are_closed_after_the_timeout() {
 fn replies_leave_at_once() {
     let server = Server::corelane(3);
     let mut client = server.client();
-    let start = now();
-    for i in 0..200 {
+    let mut rounds = Vec::new();
+    for i in 0..100 {
+        let start = now();
         client.send_raw(b"*2\r\n$4\r\nECHO\r\n").unwrap();
         client.send_raw(b"$3\r\nabc\r\nPING\r\n").unwrap();
         assert_eq!(client.recv().unwrap(), Reply::Bulk(b"abc".to_vec()), "round {i}");
         assert_eq!(client.recv().unwrap().text(), "PONG");
+        rounds.push(start.elapsed());
     }
-    assert!(start.elapsed() < Duration::from_secs(4), "200 rounds took {:?}", start.elapsed());
+    // An acknowledgement is delayed by 40 ms: each round would take so long.
+    rounds.sort();
+    assert!(rounds[50] < Duration::from_millis(35), "half of the rounds took {:?}", rounds[50]);
 }
 
 /// redis-server's own limit of 2^31 - 1 arguments bounds nothing; here it is 1024 * 1024.

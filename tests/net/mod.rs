@@ -13,3 +13,15 @@ mod shard_ports;
 mod slow_peers;
 mod tls;
 mod tls_trouble;
+
+use crate::harness::{Client, now};
+use std::time::Duration;
+
+/// Longest that another client may wait for a reply, also on a machine that others use.
+const LONG: Duration = Duration::from_secs(8);
+
+fn time_of_ping(client: &mut Client) -> Duration {
+    let start = now();
+    assert_eq!(client.run("PING").text(), "PONG");
+    start.elapsed()
+}

@@ -1,5 +1,6 @@
 //! Scarce descriptors, busy shards, a port in use: the server goes on, or says why not.
 
+use super::{LONG, time_of_ping};
 use crate::harness::client::Client;
 use crate::harness::process::corelane_binary;
 use crate::harness::{Server, now, wait_until};
@@ -21,7 +22,7 @@ impl Poor {
         command.args(["--port", &port.to_string(), "--shards", "2", "--dir", "/tmp"]);
         let child = command.stdout(std::process::Stdio::null()).spawn().expect("a server");
         let poor = Poor { child, port };
-        wait_until("the server answers", Duration::from_secs(10), || {
+        wait_until("the server answers", || {
             Client::try_connect(port).is_ok_and(|mut c| c.send_raw(b"PING\r\n").is_ok())
         });
         poor
@@ -66,22 +67,19 @@ fn without_descriptors_the_server_waits_and_then_goes_on() {
 fn clients_are_served_while_a_large_database_is_freed() {
     let server = Server::corelane(1);
     let mut client = server.client();
-    for thousand in 0..1000 {
-        let pairs: String = (0..1000).map(|n| format!(" key:{thousand}:{n} v")).collect();
-        client.send_raw(format!("MSET{pairs}\r\n").as_bytes()).unwrap();
-        assert_eq!(client.recv().unwrap().text(), "OK");
-    }
-    assert_eq!(client.run("FLUSHALL").text(), "OK");
-    let mut pings = Vec::new();
-    for _ in 0..50 {
-        let start = now();
-        assert_eq!(client.run("PING").text(), "PONG");
-        pings.push(start.elapsed());
-    }
-    // Freeing takes some 30 ms: whoever is not served meanwhile waits so long with the first.
-    let slow = pings.iter().filter(|&&ping| ping > Duration::from_millis(15)).count();
-    println!("pings while a million keys are freed: {:?} at most", pings.iter().max());
-    assert!(slow == 0 || pings[0] < Duration::from_millis(15), "{pings:?}");
+    // Where others use the machine a ping may be slow for no reason of the server's, but not each time.
+    wait_until("pings are quick while a million keys are freed", || {
+        for thousand in 0..1000 {
+            let pairs: String = (0..1000).map(|n| format!(" key:{thousand}:{n} v")).collect();
+            client.send_raw(format!("MSET{pairs}\r\n").as_bytes()).unwrap();
+            assert_eq!(client.recv().unwrap().text(), "OK");
+        }
+        assert_eq!(client.run("FLUSHALL").text(), "OK");
+        let pings: Vec<Duration> = (0..50).map(|_| time_of_ping(&mut client)).collect();
+        println!("pings while a million keys are freed: {:?} at most", pings.iter().max());
+        // Freeing takes some 30 ms: whoever is not served meanwhile waits so long with the first.
+        pings[0] < Duration::from_millis(15)
+    });
 }
 
 #[test]
@@ -92,13 +90,10 @@ fn a_port_that_another_server_has_is_refused() {
     second.arg("--dir").arg(&server.dir).stdout(std::process::Stdio::null());
     let mut second = second.stderr(std::process::Stdio::null()).spawn().expect("a second server");
     let mut status = None;
-    let start = now();
-    while status.is_none() && start.elapsed() < Duration::from_secs(10) {
+    wait_until("it ends", || {
         status = second.try_wait().expect("its status");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _ = second.kill();
-    let _ = second.wait();
+        status.is_some()
+    });
     assert!(status.is_some_and(|status| !status.success()), "{status:?}");
     assert_eq!(server.client().run("PING").text(), "PONG");
 }
@@ -110,7 +105,7 @@ fn a_client_that_reads_nothing_is_closed_after_the_timeout() {
     assert_eq!(client.run("SET big rep(8388608,\"x\")").text(), "OK");
     let mut lazy = server.client();
     lazy.send_raw("GET big\r\n".repeat(8).as_bytes()).unwrap();
-    wait_until("the lazy client is closed", Duration::from_secs(10), || {
+    wait_until("the lazy client is closed", || {
         client.run("CLIENT LIST").text().lines().count() == 1
     });
 }
@@ -122,5 +117,5 @@ fn a_stop_with_many_connections_is_prompt() {
     let start = now();
     assert!(server.end(libc::SIGTERM).success());
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?} with {} connections", clients.len());
+    assert!(took < LONG, "{took:?} with {} connections", clients.len());
 }

@@ -3,15 +3,12 @@
 use crate::clients::run::run;
 use crate::harness::process::{corelane_binary, free_port, is_stand_in};
 use crate::harness::tls::{Authority, Paths, TlsClient, TlsServer, Use};
-use crate::harness::{Cmd, Reply, Server, wait_until};
+use crate::harness::{Cmd, PATIENCE, Reply, Server, wait_until};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 fn set(client: &mut TlsClient, words: &[&str]) -> String {
     client.call(&Cmd::new([&["CONFIG", "SET"], words].concat())).text()
@@ -38,7 +35,7 @@ fn commands_of_all_kinds() {
     assert_eq!(server.server.client().run("GET k7").text(), "v7");
 
     b.send(&Cmd::new(["BLPOP", "list", "0"])).unwrap();
-    wait_until("a client waits", LIMIT, || {
+    wait_until("a client waits", || {
         server.server.info("blocked_clients").is_some_and(|n| n == "1")
     });
     assert_eq!(a.run("RPUSH list x").int(), 1);
@@ -293,19 +290,19 @@ fn only_over_tls() {
     args.extend(["--port", "0", "--tls-port", &port_text, "--tls-ca-cert-file", &ca]);
     let server = Server::begin_in(&dir, 2, &args);
     let config = authority.client(Some(&client));
-    wait_until("the server answers", LIMIT, || TlsClient::connect(port, &config).is_ok());
+    wait_until("the server answers", || TlsClient::connect(port, &config).is_ok());
     let info = TlsClient::connect(port, &config).unwrap().run("INFO server").text();
     assert!(info.contains(&format!("\r\ntcp_port:{port}\r\n")), "{info}");
 
     let (crt, key) = (text(&client.certificate), text(&client.key));
     let common = ["-p", &port_text, "--tls", "--cacert", &ca];
-    let cli = |args: &[&str]| run("redis-cli", &[&common, args].concat(), b"", LIMIT);
+    let cli = |args: &[&str]| run("redis-cli", &[&common, args].concat(), b"", PATIENCE);
     assert_eq!(cli(&["--cert", &crt, "--key", &key, "SET", "k", "v"]).ok(), "OK\n");
     assert!(!cli(&["GET", "k"]).text.starts_with('v'));
     let binary = corelane_binary();
     let ping = |args: &[&str]| {
         let args = [&["ping", "--port", &port_text], args].concat();
-        run(&binary.display().to_string(), &args, b"", LIMIT)
+        run(&binary.display().to_string(), &args, b"", PATIENCE)
     };
     let shown = ["--cert", &crt, "--key", &key];
     assert_eq!(ping(&[&["--tls", "--cacert", &ca][..], &shown].concat()).ok(), "+PONG\n");
@@ -371,12 +368,12 @@ fn a_start_without_what_is_needed_ends_with_the_reason() {
         let common = ["--port", &port, "--bind", "127.0.0.1", "--shards", "1", "--tls-port", "1"];
         let needs_ca = ["--tls-auth-clients", "no"];
         let args = [&common[..], &needs_ca, args].concat();
-        let ended = run(&text(&corelane_binary()), &args, b"", LIMIT);
+        let ended = run(&text(&corelane_binary()), &args, b"", PATIENCE);
         assert!(ended.code == Some(1) && ended.text.contains(reason), "{args:?}: {}", ended.text);
     }
     let args =
         ["--port", &port, "--tls-port", "1", "--tls-cert-file", &crt, "--tls-key-file", &key];
-    let ended = run(&text(&corelane_binary()), &args, b"", LIMIT);
+    let ended = run(&text(&corelane_binary()), &args, b"", PATIENCE);
     assert!(ended.text.contains("set tls-ca-cert-file or tls-ca-cert-dir"), "{}", ended.text);
     let _ = fs::remove_dir_all(&dir);
 }

@@ -1,8 +1,9 @@
 //! The TLS port under peers that send garbage, half of a handshake, too slowly, or do not read.
 
+use super::LONG;
 use crate::harness::process::is_stand_in;
 use crate::harness::tls::{TlsClient, TlsServer};
-use crate::harness::{Cmd, Rng, now, wait_until};
+use crate::harness::{Cmd, PATIENCE, Rng, now, wait_until};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use std::io::{Read, Write};
@@ -10,11 +11,9 @@ use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(30);
-
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
@@ -100,7 +99,7 @@ fn half_handshakes_hold_little_and_leave_nothing() {
             stream
         })
         .collect();
-    wait_until("all are there", LIMIT, || server.server.fds() >= fds + 1_000);
+    wait_until("all are there", || server.server.fds() >= fds + 1_000);
     std::thread::sleep(Duration::from_millis(300));
     let grown = server.server.rss().saturating_sub(before);
     println!("1,000 half handshakes: {} KB", grown >> 10);
@@ -157,7 +156,7 @@ fn slow_handshakes_succeed_and_slow_nobody_down() {
         }
         let begun = now();
         assert_eq!(good.run("PING").text(), "PONG");
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < LONG);
         if session.wants_read() && !session.wants_write() {
             session.read_tls(&mut stream).unwrap();
             session.process_new_packets().unwrap();
@@ -186,7 +185,7 @@ fn output_that_nobody_reads_is_limited() {
         Cmd::new(["GET", "k"]).encode(&mut bytes);
     }
     deaf.send_raw(&bytes).unwrap();
-    wait_until("it is closed", LIMIT, || admin.run("CLIENT LIST").text().lines().count() == 1);
+    wait_until("it is closed", || admin.run("CLIENT LIST").text().lines().count() == 1);
     let mut subscriber = server.client();
     subscriber.run("SUBSCRIBE news");
     let cmds: Vec<Cmd> = (0..64).map(|_| Cmd::new(["PUBLISH", "news", &value])).collect();
@@ -207,7 +206,5 @@ fn no_more_clients_than_allowed() {
     assert!(TlsClient::connect(server.tls_port, config).is_err());
     assert!(clients.iter_mut().all(|client| client.run("PING").text() == "PONG"));
     clients.pop();
-    wait_until("there is room again", LIMIT, || {
-        TlsClient::connect(server.tls_port, config).is_ok()
-    });
+    wait_until("there is room again", || TlsClient::connect(server.tls_port, config).is_ok());
 }

@@ -4,12 +4,9 @@ use super::{Scratch, in_repository, is_there, option, serve};
 use crate::clients::run::run;
 use crate::harness::process::{corelane_binary, free_port};
 use crate::harness::tls::{Authority, Use};
-use crate::harness::{Cmd, Server, wait_until};
+use crate::harness::{Cmd, PATIENCE, Server, wait_until};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A Python that has Helm's engine and the schemas: that of `scripts/test`, or the one on the PATH.
 fn python() -> Option<String> {
@@ -18,7 +15,7 @@ fn python() -> Option<String> {
     let imports = ["-c", "import helm_python, kubernetes_validate, yaml"];
     let python = candidates.into_iter().find(|python| {
         let there = !python.contains('/') || Path::new(python).exists();
-        there && run(python, &imports, b"", LIMIT).code == Some(0)
+        there && run(python, &imports, b"", PATIENCE).code == Some(0)
     });
     // There are wheels for one architecture only.
     if python.is_some() || cfg!(target_arch = "x86_64") {
@@ -30,7 +27,7 @@ fn python() -> Option<String> {
 /// Renders all cases; answers the files of configurations.
 fn render(python: &str, into: &Path) -> Vec<PathBuf> {
     let script = in_repository("tests/packaging/chart.py").display().to_string();
-    let text = run(python, &[&script, &into.display().to_string()], b"", LIMIT).ok();
+    let text = run(python, &[&script, &into.display().to_string()], b"", PATIENCE).ok();
     eprint!("{text}");
     let entries = fs::read_dir(into).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|end| end == "conf")).collect()
@@ -67,7 +64,7 @@ fn its_objects_are_kubernetes_and_its_configurations_serve() {
 /// The password, and no other, lets a client in.
 fn asks(server: &Server, password: Option<&str>) {
     let mut client = server.client();
-    wait_until("it has loaded nothing", LIMIT, || {
+    wait_until("it has loaded nothing", || {
         if let Some(password) = password {
             client.call(&Cmd::new(["AUTH", password]));
         }
@@ -94,7 +91,7 @@ fn probe_passes(probe: &str, port: u16, places: &[(&str, &Path)]) {
     }
     words.extend(["--port".to_string(), port.to_string()]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    run(&corelane_binary().display().to_string(), &words, b"", LIMIT).ok();
+    run(&corelane_binary().display().to_string(), &words, b"", PATIENCE).ok();
 }
 
 fn over_tls(conf: &str, mut args: Vec<String>, probe: &str) {

@@ -2,9 +2,7 @@
 
 use super::{Scratch, in_repository, read, serve};
 use crate::clients::run::run;
-use std::time::Duration;
-
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::harness::PATIENCE;
 
 /// The lines of `[package.metadata.deb]`.
 fn metadata() -> Vec<String> {
@@ -50,7 +48,7 @@ fn its_scripts_are_of_the_shell() {
         assert!(script.starts_with("#!/bin/sh\nset -e\n"), "{name}");
         // What starts, stops and forgets the unit is put here.
         assert_eq!(script.lines().filter(|line| *line == "#DEBHELPER#").count(), 1, "{name}");
-        run("sh", &["-n", &in_repository(&path).display().to_string()], b"", LIMIT).ok();
+        run("sh", &["-n", &in_repository(&path).display().to_string()], b"", PATIENCE).ok();
     }
 }
 
@@ -63,5 +61,5 @@ fn its_configuration_serves() {
     let appendonly = server.client().run("CONFIG GET appendonly");
     assert_eq!(appendonly.field("appendonly").unwrap().text(), "yes");
     let socket = scratch.file("corelane.sock").display().to_string();
-    assert_eq!(run("redis-cli", &["-s", &socket, "get", "k"], b"", LIMIT).ok().trim(), "v");
+    assert_eq!(run("redis-cli", &["-s", &socket, "get", "k"], b"", PATIENCE).ok().trim(), "v");
 }

@@ -2,10 +2,9 @@
 
 use super::{has, in_repository, option, read, serve};
 use crate::clients::run::{installed, run};
+use crate::harness::PATIENCE;
 use crate::harness::process::corelane_binary;
-use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(60);
 const DOCKERFILE: &str = "configs/docker/Dockerfile";
 
 /// An instruction of a Dockerfile and what it is given.
@@ -103,17 +102,17 @@ fn its_command_and_its_health_check_work() {
     let mut words: Vec<&str> = check[1..].iter().map(String::as_str).collect();
     words.extend(["--port", &port]);
     let binary = corelane_binary().display().to_string();
-    run(&binary, &words, b"", LIMIT).ok();
+    run(&binary, &words, b"", PATIENCE).ok();
     assert_eq!(given("STOPSIGNAL"), "SIGTERM");
     assert!(server.end(libc::SIGTERM).success());
-    assert_ne!(run(&binary, &words, b"", LIMIT).code, Some(0), "nobody is there any more");
+    assert_ne!(run(&binary, &words, b"", PATIENCE).code, Some(0), "nobody is there any more");
 }
 
 #[test]
 fn its_composition_is_valid() {
     // Docker's own plug-in, or the older program of that name.
-    let plugin =
-        installed("docker") && run("docker", &["compose", "version"], b"", LIMIT).code == Some(0);
+    let plugin = installed("docker")
+        && run("docker", &["compose", "version"], b"", PATIENCE).code == Some(0);
     if !plugin && !has("docker-compose") {
         return;
     }
@@ -121,7 +120,7 @@ fn its_composition_is_valid() {
     let before: &[&str] = if plugin { &["compose"] } else { &[] };
     let file = in_repository("configs/docker/compose.yaml").display().to_string();
     let words = [before, &["-f", &file, "config"]].concat();
-    let text = run(program, &words, b"", LIMIT).ok();
+    let text = run(program, &words, b"", PATIENCE).ok();
     let build = format!("dockerfile: {DOCKERFILE}");
     for part in ["/data", "- ping", "read_only: true", "no-new-privileges", &build] {
         assert!(text.contains(part), "{part}: {text}");

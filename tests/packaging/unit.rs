@@ -3,14 +3,12 @@
 use super::{Scratch, has, read};
 use crate::clients::run::run;
 use crate::harness::process::{corelane_binary, free_port};
-use crate::harness::{Client, Reply, Server, wait_until};
+use crate::harness::{Client, PATIENCE, Reply, Server, wait_until};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// What `systemd-analyze security` may say at most: 0 is a locked door, 10 an open one.
 const EXPOSURE_MAX: f64 = 1.5;
 
@@ -32,7 +30,7 @@ fn systemd_finds_no_fault() {
     }
     let scratch = Scratch::new();
     let unit = unit(&scratch);
-    let output = run("systemd-analyze", &["verify", "--man=no", &unit], b"", LIMIT);
+    let output = run("systemd-analyze", &["verify", "--man=no", &unit], b"", PATIENCE);
     let text = output.ok();
     assert!(!text.contains("corelane"), "{text}");
 }
@@ -44,7 +42,7 @@ fn the_sandbox_is_tight() {
     }
     let scratch = Scratch::new();
     let unit = unit(&scratch);
-    let text = run("systemd-analyze", &["security", "--offline=true", &unit], b"", LIMIT).ok();
+    let text = run("systemd-analyze", &["security", "--offline=true", &unit], b"", PATIENCE).ok();
     let (_, level) = text.split_once("Overall exposure level for").expect("a level");
     let figure = level.split_whitespace().find_map(|word| word.parse::<f64>().ok());
     let figure = figure.unwrap_or_else(|| panic!("no figure: {level}"));
@@ -106,7 +104,7 @@ impl Manager {
 
     fn wait(&self, word: &str) -> String {
         let mut all = String::new();
-        wait_until(&format!("{word} is told"), LIMIT, || {
+        wait_until(&format!("{word} is told"), || {
             all.push_str(&self.told());
             all.lines().any(|line| line == word)
         });
@@ -138,7 +136,7 @@ fn the_manager_hears_when_it_serves_and_when_it_stops() {
     let mut server = manager.start(&data.0, "systemd", &[]);
     let mut was_loading = false;
     let mut told = String::new();
-    wait_until("it is ready", LIMIT, || {
+    wait_until("it is ready", || {
         // First what is told, then what is answered: who is told of readiness finds it ready.
         told.push_str(&manager.told());
         let ready = told.lines().any(|line| line == "READY=1");
@@ -167,7 +165,7 @@ fn the_manager_hears_nothing_unless_the_configuration_says_so() {
     let manager = Manager::new();
     let data = Scratch::new();
     let server = manager.start(&data.0, "no", &[]);
-    wait_until("it answers", LIMIT, || ping(server.port).is_some_and(|r| r.text() == "PONG"));
+    wait_until("it answers", || ping(server.port).is_some_and(|r| r.text() == "PONG"));
     assert_eq!(manager.told(), "");
     let server = manager.start(&data.0, "auto", &[]);
     manager.wait("READY=1");
@@ -190,7 +188,7 @@ fn a_probe_with_the_password_sees_that_data_are_loading() {
     let data = with_much_data();
     let manager = Manager::new();
     let server = manager.start(&data.0, "systemd", &["--requirepass", "a b\"c"]);
-    wait_until("it listens", LIMIT, || ping(server.port).is_some());
+    wait_until("it listens", || ping(server.port).is_some());
     let (loading, without) = (probe(server.port, Some("a b\"c")), probe(server.port, None));
     assert!(!loading.0 && loading.1.starts_with("-LOADING"), "{loading:?}");
     assert!(without.0 && without.1.starts_with("-NOAUTH"), "{without:?}");

@@ -273,7 +273,7 @@ fn aof_of(dir: &Path) -> Source {
 
 fn rewrite(server: &Server) {
     server.client().run("BGREWRITEAOF");
-    wait_until("the AOF is rewritten", Duration::from_secs(20), || {
+    wait_until("the AOF is rewritten", || {
         let is_zero = |field| server.info(field).as_deref() == Some("0");
         is_zero("aof_rewrite_in_progress") && is_zero("aof_rewrite_scheduled")
     });

@@ -70,7 +70,7 @@ pub fn written(shards: usize) -> Server {
         let reply = client.run(line);
         assert!(!reply.is_error(), "{line}: {reply:?}");
     }
-    crate::harness::wait_until("it is rewritten", std::time::Duration::from_secs(20), || {
+    crate::harness::wait_until("it is rewritten", || {
         server.info("aof_rewrites").is_some_and(|n| n == "1")
     });
     for n in 0..40 {
