@@ -267,7 +267,7 @@ fn who_waits_without_the_right_to_waits_no_more() {
             let request = format!("BLPOP list{at} 0\r\n");
             client.send_raw(request.as_bytes()).expect("a request is sent");
         }
-        wait_until("all wait", || server.info("blocked_clients") == Some("4".to_string()));
+        server.wait_info("blocked_clients", "4");
         ok(&mut admin, "ACL SETUSER ann resetkeys ~list0");
         assert_eq!(admin.run("RPUSH list0 x"), Reply::Int(1));
         assert_eq!(waits[0].recv().expect("a reply").items()[1].text(), "x");

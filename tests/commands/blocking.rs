@@ -3,7 +3,7 @@
 //! A line is a client's letter and a command. `A> command` is sent and known to wait before the next line;
 //! `A<` reads what it got in the end.
 
-use crate::harness::{Client, Pair, Reply, Server, now, parse_line, wait_until};
+use crate::harness::{Client, Pair, Reply, Server, info_field, now, parse_line, wait_until};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,8 +38,7 @@ fn blocked_clients(observer: &mut Client) -> usize {
 
 fn clients_field(observer: &mut Client, name: &str) -> usize {
     let info = observer.run("INFO clients").text();
-    let field = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    field.and_then(|n| n.trim().parse().ok()).expect("the field is there")
+    info_field(&info, name).and_then(|n| n.trim().parse().ok()).expect("the field is there")
 }
 
 /// A scenario goes on both servers, with one shard and with several, as it goes on redis-server.

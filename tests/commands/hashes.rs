@@ -106,11 +106,6 @@ fn what_stays_is_returned_while_others_come_and_go() {
     assert_eq!(seen.iter().filter(|field| field.starts_with("stay:")).count(), 3000);
 }
 
-/// Waits for what active expiry does by itself.
-fn wait_for(server: &Server, field: &str, value: &str) {
-    wait_until(&format!("{field} is {value}"), || server.info(field).as_deref() == Some(value));
-}
-
 #[test]
 fn fields_go_when_their_time_is_over() {
     for shards in [1, 3] {
@@ -133,8 +128,8 @@ fn fields_go_when_their_time_is_over() {
             client.run("HLEN h7") == Reply::Int(1) && client.run("EXISTS all7") == Reply::Int(0)
         });
         assert_eq!(client.run("HKEYS h7").items().len(), 1);
-        wait_for(&server, "expired_fields", "2000");
-        wait_for(&server, "expired_keys", "20");
+        server.wait_info("expired_fields", "2000");
+        server.wait_info("expired_keys", "20");
         assert_eq!(server.info("db0").as_deref(), Some("keys=20,expires=0,avg_ttl=0"));
     }
 }
@@ -151,7 +146,7 @@ fn fields_expire_on_whatever_shard_the_hash_was() {
     for line in ["MULTI", "HSET a more v", "HSET b more v", "HSET c more v", "RENAME d e", "EXEC"] {
         assert!(!client.run(line).is_error(), "{line}");
     }
-    wait_for(&server, "expired_fields", "4");
+    server.wait_info("expired_fields", "4");
     for key in ["a", "b", "c"] {
         assert_eq!(client.run(&format!("HLEN {key}")), Reply::Int(2));
     }

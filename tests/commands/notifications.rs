@@ -28,9 +28,7 @@ fn play(server: &Server, scenario: &str) -> Vec<Message> {
             client.send(&parse_line(command)).expect("the server reads");
             waiting += 1;
             let blocked = waiting.to_string();
-            wait_until("the client waits", || {
-                server.info("blocked_clients").as_deref() == Some(&blocked)
-            });
+            server.wait_info("blocked_clients", &blocked);
         } else if rest.starts_with('<') {
             client.recv().expect("a reply");
             waiting -= 1;

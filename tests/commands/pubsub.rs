@@ -2,7 +2,7 @@
 
 use crate::harness::client::Client;
 use crate::harness::turns::agree;
-use crate::harness::{Cmd, Reply, Server, parse_line, wait_until};
+use crate::harness::{Cmd, Reply, Server, parse_line};
 
 #[test]
 fn messages_reach_those_who_listen() {
@@ -292,9 +292,7 @@ fn a_client_listens_to_very_many_channels_and_leaves_nothing() {
     assert_eq!(other.run("PUBLISH celery-task-meta-77-7 x"), Reply::Int(1));
     assert!(matches!(client.recv(), Ok(Reply::Array(_))));
     drop(client);
-    wait_until("the channels are forgotten", || {
-        server.info("pubsub_channels") == Some("0".to_string())
-    });
+    server.wait_info("pubsub_channels", "0");
     assert_eq!(server.info("pubsub_clients"), Some("0".to_string()));
     assert_eq!(other.run("PUBLISH celery-task-meta-77-7 x"), Reply::Int(0));
 }

@@ -141,9 +141,7 @@ fn a_client_that_waits_is_logged_when_it_is_served() {
         two.run("CONFIG SET slowlog-log-slower-than 0");
         two.run("SLOWLOG RESET");
         one.send(&Cmd::new(["BLPOP", "list", "0"])).expect("sent");
-        crate::harness::wait_until("somebody waits", || {
-            server.info("blocked_clients").as_deref() == Some("1")
-        });
+        server.wait_info("blocked_clients", "1");
         let calls = |log: &Reply| {
             let words = |entry: &Reply| entry.items()[3].items()[0].text();
             log.items().iter().filter(|entry| words(entry) == "BLPOP").count()

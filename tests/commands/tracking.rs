@@ -3,7 +3,7 @@
 
 use crate::harness::client::Client;
 use crate::harness::turns::{agree, agree_in_order};
-use crate::harness::{Cmd, Reply, Rng, Server, cases, parse_line, wait_until};
+use crate::harness::{Cmd, Reply, Rng, Server, cases, parse_line};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -388,7 +388,7 @@ fn a_client_that_waits_is_told_behind_its_reply() {
             waiter.run("CLIENT TRACKING ON");
             waiter.run(&format!("LRANGE {to} 0 -1"));
             waiter.send(&parse_line(&format!("BLMOVE {from} {to} LEFT LEFT 0"))).expect("written");
-            wait_until("it waits", || server.info("blocked_clients") == Some("1".to_string()));
+            server.wait_info("blocked_clients", "1");
             pusher.run(&format!("RPUSH {from} x"));
             assert_eq!(waiter.recv().expect("a reply"), Reply::Bulk(b"x".to_vec()));
             assert!(matches!(waiter.recv().expect("an invalidation"), Reply::Push(_)));
@@ -420,9 +420,7 @@ fn the_table_of_keys_is_bounded() {
         let seen = [client.recv().expect("one"), client.recv().expect("two")];
         assert!(seen.iter().any(|reply| matches!(reply, Reply::Push(_))), "{seen:?}");
         drop(client);
-        wait_until("all is forgotten", || {
-            server.info("tracking_total_keys") == Some("0".to_string())
-        });
+        server.wait_info("tracking_total_keys", "0");
         assert_eq!(server.info("tracking_clients"), Some("0".to_string()));
     }
 }

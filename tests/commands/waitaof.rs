@@ -1,7 +1,7 @@
 //! WAITAOF. The servers beside which others are tested have no append-only files, so these run alone.
 
 use crate::harness::process::is_stand_in;
-use crate::harness::{Cmd, Reply, Server, now, wait_until};
+use crate::harness::{Cmd, Reply, Server, now};
 use std::time::Duration;
 
 fn server(shards: usize, policy: &str) -> Server {
@@ -96,9 +96,7 @@ fn a_wait_can_be_ended() {
     let server = server(2, "everysec");
     let mut admin = server.client();
     let blocked = |count: usize| {
-        wait_until("so many clients wait", || {
-            server.info("blocked_clients").is_some_and(|n| n == count.to_string())
-        });
+        server.wait_info("blocked_clients", &count.to_string());
     };
     for (how, expected) in [("TIMEOUT", None), ("ERROR", Some("UNBLOCKED client unblocked"))] {
         let mut client = server.client();

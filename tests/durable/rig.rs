@@ -2,7 +2,7 @@
 
 use crate::harness::process::{corelane_binary, free_port};
 use crate::harness::spawn::spawn;
-use crate::harness::{Client, Reply, wait_until};
+use crate::harness::{Client, Reply, info_field, is_rewriting, wait_until};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -146,10 +146,8 @@ impl Process {
     /// A field of INFO.
     pub fn info(&self, field: &str) -> String {
         let text = self.run("INFO everything").text();
-        let mut lines = text.lines();
-        let value =
-            lines.find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_string));
-        value.unwrap_or_else(|| panic!("no field {field} in {text}"))
+        let value = info_field(&text, field);
+        value.unwrap_or_else(|| panic!("no field {field} in {text}")).to_string()
     }
 
     pub fn number(&self, field: &str) -> i64 {
@@ -198,10 +196,7 @@ impl Process {
 
     /// Until no rewrite of the append-only files is under way, nor is to come.
     pub fn wait_rewritten(&self) {
-        wait_until("the rewrite is done", || {
-            // In the order in which it goes from one to the other.
-            self.info("aof_rewrite_scheduled") == "0" && self.info("aof_rewrite_in_progress") == "0"
-        });
+        wait_until("the rewrite is done", || !is_rewriting(&self.run("INFO persistence").text()));
     }
 
     /// Rewrites the append-only files and waits for the end of that.

@@ -46,6 +46,19 @@ pub fn wait_until(what: &str, mut probe: impl FnMut() -> bool) {
     }
 }
 
+/// A field of what INFO has answered.
+pub fn info_field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+}
+
+/// Whether the append-only files are being rewritten, or are to be; by one answer of INFO, as it goes from
+/// one to the other.
+pub fn is_rewriting(text: &str) -> bool {
+    ["aof_rewrite_scheduled", "aof_rewrite_in_progress"]
+        .iter()
+        .any(|field| info_field(text, field) != Some("0"))
+}
+
 /// `CORELANE_CASES` multiplies the number of random cases of every test.
 pub fn cases(default: u32) -> u32 {
     let factor: f64 =

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::spawn::spawn;
-use super::{now, wait_until};
+use super::{info_field, now, wait_until};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -238,8 +238,12 @@ impl Server {
     /// A field of INFO.
     pub fn info(&self, field: &str) -> Option<String> {
         let text = self.client().run("INFO everything").text();
-        let mut lines = text.lines();
-        lines.find_map(|l| l.strip_prefix(field)?.strip_prefix(':').map(str::to_string))
+        info_field(&text, field).map(str::to_string)
+    }
+
+    /// Waits until INFO says so.
+    pub fn wait_info(&self, field: &str, value: &str) {
+        wait_until(&format!("{field} is {value}"), || self.info(field).as_deref() == Some(value));
     }
 
     pub fn log(&self) -> String {

@@ -59,9 +59,7 @@ fn the_client_after_the_last_gets_the_error() {
     let (redis, ours) = (refused(&pair.redis), refused(&pair.corelane));
     assert_eq!(redis, ours);
     assert_eq!(String::from_utf8_lossy(&ours.0), "-ERR max number of clients reached\r\n");
-    wait_until("the clients are gone", || {
-        pair.corelane.info("connected_clients").as_deref() == Some("1")
-    });
+    pair.corelane.wait_info("connected_clients", "1");
     assert!(pair.corelane.info("rejected_connections").is_some_and(|n| n != "0"));
 }
 

@@ -35,9 +35,7 @@ fn commands_of_all_kinds() {
     assert_eq!(server.server.client().run("GET k7").text(), "v7");
 
     b.send(&Cmd::new(["BLPOP", "list", "0"])).unwrap();
-    wait_until("a client waits", || {
-        server.server.info("blocked_clients").is_some_and(|n| n == "1")
-    });
+    server.server.wait_info("blocked_clients", "1");
     assert_eq!(a.run("RPUSH list x").int(), 1);
     assert_eq!(b.recv().unwrap().items()[1].text(), "x");
 

@@ -1,7 +1,7 @@
 //! What real servers have left is loaded, and compared with what they have, command by command.
 
 use super::loaded::Loaded;
-use crate::harness::{Client, Cmd, Reply, Server, parse_line, wait_until};
+use crate::harness::{Client, Cmd, Reply, Server, is_rewriting, parse_line, wait_until};
 use corelane::persist::foreign::{Source, find_aof, find_rdb};
 use corelane::shard::Access;
 use std::path::Path;
@@ -274,8 +274,7 @@ fn aof_of(dir: &Path) -> Source {
 fn rewrite(server: &Server) {
     server.client().run("BGREWRITEAOF");
     wait_until("the AOF is rewritten", || {
-        let is_zero = |field| server.info(field).as_deref() == Some("0");
-        is_zero("aof_rewrite_in_progress") && is_zero("aof_rewrite_scheduled")
+        !is_rewriting(&server.client().run("INFO persistence").text())
     });
 }
 

@@ -70,9 +70,7 @@ pub fn written(shards: usize) -> Server {
         let reply = client.run(line);
         assert!(!reply.is_error(), "{line}: {reply:?}");
     }
-    crate::harness::wait_until("it is rewritten", || {
-        server.info("aof_rewrites").is_some_and(|n| n == "1")
-    });
+    server.wait_info("aof_rewrites", "1");
     for n in 0..40 {
         let n = n.to_string();
         let (k, j) = (format!("k{n}"), format!("j{n}"));

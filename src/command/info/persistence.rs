@@ -17,10 +17,12 @@ pub(super) fn persistence(cx: &SessionCx, fields: &mut Fields) {
     snapshots(cx, persist, fields);
     let appendonly = cx.env.config().appendonly;
     fields.add("aof_enabled", u8::from(appendonly));
-    let saving = persist.saving.load(Ordering::Relaxed);
+    // In this order: what is not wanted any more is under way.
+    let wanted = persist.wanted_saves.load(Ordering::Acquire);
+    let appending_waits = persist.appending_waits.load(Ordering::Acquire);
+    let saving = persist.saving.load(Ordering::Acquire);
+    let is_due = appending_waits && saving != SAVING_REWRITE;
     fields.add("aof_rewrite_in_progress", u8::from(saving == SAVING_REWRITE));
-    let wanted = persist.wanted_saves.load(Ordering::Relaxed);
-    let is_due = persist.appending_waits.load(Ordering::Relaxed) && saving != SAVING_REWRITE;
     let scheduled = wanted & (1 << SAVING_REWRITE) != 0 || is_due;
     fields.add("aof_rewrite_scheduled", u8::from(scheduled));
     fields.add("aof_last_rewrite_time_sec", lasted(&persist.last_rewrite_seconds));

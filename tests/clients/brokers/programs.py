@@ -40,7 +40,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def eventually(what, timeout=20.0, every=0.02):
+def eventually(what, timeout=60.0, every=0.02):
     """Waits until `what()` is true and returns it; fails after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -88,7 +88,7 @@ class Program:
     def text(self):
         return pathlib.Path(self.path).read_text(errors="replace")
 
-    def says(self, words, timeout=40.0):
+    def says(self, words, timeout=90.0):
         """Waits until the log has these words."""
 
         def look():
@@ -100,7 +100,7 @@ class Program:
         except AssertionError as cause:
             raise AssertionError(f"no {words!r} in the log:\n{self.text()[-3000:]}") from cause
 
-    def stop(self, timeout=15.0):
+    def stop(self, timeout=60.0):
         """Asks it to end, insists after a while. Returns the exit code."""
         children = self.children()
         code = self.process.poll()

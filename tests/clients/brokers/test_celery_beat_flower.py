@@ -8,7 +8,7 @@ import pytest
 
 from programs import eventually, free_port, holds
 
-WAIT = 30
+WAIT = 90
 
 
 @pytest.fixture(scope="module", autouse=True)

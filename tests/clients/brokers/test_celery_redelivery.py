@@ -8,7 +8,7 @@ import pytest
 
 from programs import eventually, holds
 
-WAIT = 60
+WAIT = 90
 SHORT = {"VISIBILITY": "4", "PREFETCH": "1"}
 
 

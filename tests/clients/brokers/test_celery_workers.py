@@ -11,7 +11,7 @@ from kombu import Connection, Consumer, Exchange, Producer, Queue
 
 from programs import eventually, holds
 
-WAIT = 30
+WAIT = 90
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -227,7 +227,7 @@ def test_connections_that_are_cut_come_back(tasks, r, control, inspect):
 
 def test_a_worker_that_is_asked_to_end_gives_its_tasks_back(tasks, cluster, notes, r):
     worker = cluster.worker("leaving", queues="other", concurrency=1)
-    results = [tasks.nap.apply_async((0.3,), queue="other") for _ in range(6)]
+    results = [tasks.nap.apply_async((1.5,), queue="other") for _ in range(6)]
     eventually(lambda: notes.about(f"nap:{results[0].id}"))
     assert worker.stop() == 0
     assert r.llen("other") >= 4 and not r.exists("unacked")

@@ -12,7 +12,7 @@ from huey.exceptions import ResultTimeout, TaskException
 
 from programs import Program, eventually, holds, python
 
-WAIT = 30
+WAIT = 90
 KINDS = ["list", "expire", "priority", "priority-expire"]
 
 

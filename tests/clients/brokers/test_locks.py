@@ -40,7 +40,7 @@ def test_it_keeps_others_out(client):
     assert lock.acquire(blocking=False) and not other.acquire(blocking=False)
     begin = time.monotonic()
     assert not other.acquire(blocking_timeout=0.3)
-    assert 0.2 <= time.monotonic() - begin < 5
+    assert 0.2 <= time.monotonic() - begin < 30
     with pytest.raises(LockError):
         other.release()
     lock.release()
@@ -213,13 +213,13 @@ def test_pottery_s_lock_keeps_threads_apart(masters):
 
 def test_redlock_py(masters, three):
     manager = redlock.Redlock([{"host": "127.0.0.1", "port": server.port, "db": DB} for server in three], retry_count=1)
-    lock = manager.lock("resource", 2000)
-    assert lock and 1.5 < lock.validity / 1000 <= 2
+    lock = manager.lock("resource", 20_000)
+    assert lock and 15 < lock.validity / 1000 <= 20
     assert manager.lock("resource", 1000) is False
     manager.unlock(lock)
-    again = manager.lock("resource", 300)
+    again = manager.lock("resource", 2000)
     assert again
-    assert eventually(lambda: manager.lock("resource", 1000), 10)
+    assert eventually(lambda: manager.lock("resource", 5000))
 
 
 def test_pottery_s_collections(masters):

@@ -16,17 +16,17 @@ FILES = sorted((programs.HERE / "node").glob("*.test.cjs"))
 NODE = os.environ.get("BROKER_NODE", "node")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.removesuffix(".test.cjs"))
 def test_javascript(file, clean, record_property):
-    options = ["--test-concurrency=1", "--test-timeout=90000", "--test-force-exit", "--test-reporter=tap"]
+    options = ["--test-concurrency=1", "--test-timeout=180000", "--test-force-exit", "--test-reporter=tap"]
     run = subprocess.run(
         [NODE, "--test", *options, file],
         env={**os.environ, "BROKER_PORT": str(clean.port)},
         cwd=file.parent,
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=580,
     )
     counts = {word: int(n) for word, n in re.findall(r"^# (tests|pass|fail|cancelled) (\d+)$", run.stdout, re.MULTILINE)}
     record_property("javascript", counts)

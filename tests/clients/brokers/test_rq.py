@@ -18,7 +18,7 @@ from rq.results import Result
 import rq_jobs
 from programs import Program, eventually, holds, python
 
-WAIT = 30
+WAIT = 90
 
 
 @pytest.fixture(scope="module")

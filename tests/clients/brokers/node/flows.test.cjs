@@ -6,7 +6,7 @@ const test = require('node:test');
 const { WaitingChildrenError } = require('bullmq');
 const { bench, eventually, sleep } = require('./support.cjs');
 
-const WAIT = 20_000;
+const WAIT = 60_000;
 
 test('a parent with children in other queues', async (t) => {
   const b = bench(t);

@@ -10,7 +10,7 @@ const connection = { host: '127.0.0.1', port, maxRetriesPerRequest: null };
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-async function eventually(what, timeout = 20_000) {
+async function eventually(what, timeout = 60_000) {
   const deadline = Date.now() + timeout;
   for (;;) {
     const value = await what();

@@ -10,7 +10,7 @@ const test = require('node:test');
 const { Worker } = require('bullmq');
 const { bench, connection, eventually, port, sleep } = require('./support.cjs');
 
-const WAIT = 20_000;
+const WAIT = 60_000;
 
 test('concurrency', async (t) => {
   const b = bench(t);
@@ -100,10 +100,10 @@ test('a lock is renewed while a job runs', async (t) => {
   let runs = 0;
   const work = async () => {
     runs++;
-    await sleep(1500);
+    await sleep(4500);
     return 'once';
   };
-  for (let n = 0; n < 2; n++) b.worker(work, { lockDuration: 500, stalledInterval: 200 });
+  for (let n = 0; n < 2; n++) b.worker(work, { lockDuration: 2000, stalledInterval: 500 });
   const job = await queue.add('x', {});
   assert.equal(await job.waitUntilFinished(events, WAIT), 'once');
   assert.equal(runs, 1);
