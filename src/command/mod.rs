@@ -33,6 +33,7 @@ mod latency;
 mod lcs;
 mod list;
 mod memory;
+mod names;
 mod number;
 mod object;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Finding a command by its name, and its keys by its row.
 
 use super::FAMILIES;
+use super::names::Names;
 use super::spec::{Begin, Command, Find, KeySpec, PLAIN, Run};
 use crate::acl::Word;
 use crate::error::{CmdError, shown};
@@ -48,20 +49,15 @@ struct Row {
 /// The command table of one server, after `rename-command`.
 pub struct Registry {
     rows: Vec<Row>,
-    /// Names by hash, open addressing; at most half full.
-    index: Vec<Option<(Box<[u8]>, CommandId)>>,
+    names: Names,
 }
-
-const INDEX_SLOTS: usize = 2048;
 
 impl Registry {
     /// All commands, with the given ones renamed; an empty new name takes the command away.
     pub fn new(renames: &[(String, String)]) -> Result<Registry, String> {
-        let mut registry =
-            Registry { rows: Vec::new(), index: (0..INDEX_SLOTS).map(|_| None).collect() };
-        let mut names = Vec::new();
+        let (mut rows, mut names) = (Vec::new(), Vec::new());
         for command in FAMILIES.iter().flat_map(|family| family.iter()) {
-            names.push((command.name.to_string(), registry.add(command)));
+            names.push((command.name.to_string(), add(&mut rows, command)));
         }
         for (old, new) in renames {
             let old = old.to_ascii_lowercase();
@@ -77,36 +73,7 @@ impl Registry {
                 names.push((new, id));
             }
         }
-        for (name, id) in names {
-            registry.put(name.as_bytes(), id);
-        }
-        Ok(registry)
-    }
-
-    fn add(&mut self, command: &'static Command) -> CommandId {
-        let id = CommandId(self.rows.len() as u16);
-        let row = |command, ruled_by| Row {
-            command,
-            shape: shape(command),
-            subcommands: (0, 0),
-            ruled_by,
-        };
-        self.rows.push(row(command, id));
-        let first = self.rows.len() as u16;
-        for (subcommand, at) in command.subcommands.iter().zip(first..) {
-            let plain = command.flags.has(PLAIN);
-            self.rows.push(row(subcommand, if plain { id } else { CommandId(at) }));
-        }
-        self.rows[id.0 as usize].subcommands = (first, command.subcommands.len() as u16);
-        id
-    }
-
-    fn put(&mut self, name: &[u8], id: CommandId) {
-        let mut at = hash(name);
-        while self.index[at].is_some() {
-            at = (at + 1) % INDEX_SLOTS;
-        }
-        self.index[at] = Some((name.into(), id));
+        Ok(Registry { rows, names: Names::new(names) })
     }
 
     /// The command that a request names.
@@ -193,17 +160,9 @@ impl Registry {
     }
 
     /// The command (not a subcommand) with this name, in any case.
+    #[inline]
     pub fn by_name(&self, name: &[u8]) -> Option<CommandId> {
-        let mut at = hash(name);
-        loop {
-            match &self.index[at] {
-                None => return None,
-                Some((own, id)) if own.len() == name.len() && name.eq_ignore_ascii_case(own) => {
-                    return Some(*id);
-                }
-                Some(_) => at = (at + 1) % INDEX_SLOTS,
-            }
-        }
+        self.names.find(name)
     }
 
     pub fn command(&self, id: CommandId) -> &'static Command {
@@ -246,9 +205,7 @@ impl Registry {
 
     /// The commands (without subcommands) as clients can name them, in the order of the table.
     pub fn named(&self) -> Vec<(&[u8], CommandId)> {
-        let mut all: Vec<_> = self.index.iter().flatten().map(|(n, id)| (&n[..], *id)).collect();
-        all.sort_by_key(|(_, id)| id.0);
-        all
+        self.names.all().collect()
     }
 }
 
@@ -258,16 +215,19 @@ fn unknown(name: &[u8]) -> Unknown {
     if http { Unknown::OtherProtocol } else { Unknown::Command }
 }
 
-/// A few cheap bits of a name, the same for upper and lower case.
-fn hash(name: &[u8]) -> usize {
-    let mut word = [0u8; 8];
-    let head = name.len().min(8);
-    word[..head].copy_from_slice(&name[..head]);
-    let last = name.last().copied().unwrap_or(0);
-    let folded = (u64::from_le_bytes(word) | 0x2020_2020_2020_2020)
-        ^ (u64::from(last | 0x20) << 56)
-        ^ name.len() as u64;
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % INDEX_SLOTS
+/// Appends the rows of a command and its subcommands.
+fn add(rows: &mut Vec<Row>, command: &'static Command) -> CommandId {
+    let id = CommandId(rows.len() as u16);
+    let row =
+        |command, ruled_by| Row { command, shape: shape(command), subcommands: (0, 0), ruled_by };
+    rows.push(row(command, id));
+    let first = rows.len() as u16;
+    for (subcommand, at) in command.subcommands.iter().zip(first..) {
+        let plain = command.flags.has(PLAIN);
+        rows.push(row(subcommand, if plain { id } else { CommandId(at) }));
+    }
+    rows[id.0 as usize].subcommands = (first, command.subcommands.len() as u16);
+    id
 }
 
 /// At most so many bytes of a client's words are repeated in an error text.

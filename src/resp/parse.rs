@@ -156,6 +156,12 @@ impl Parser {
         start: usize,
         limits: &Limits,
     ) -> Result<bool, ProtocolError> {
+        // What nearly all requests have; no limit is so low.
+        if let Some(&[_, count @ b'1'..=b'9', b'\r', _]) = buffer[start..].first_chunk() {
+            self.position = 4;
+            self.arguments_left = u32::from(count - b'0');
+            return Ok(true);
+        }
         let Some((line, next)) = line(buffer, start + 1) else {
             return match buffer.len() - start > LINE_MAX {
                 true => Err(ProtocolError::TooBigMultibulkCount),
@@ -183,6 +189,21 @@ impl Parser {
         limits: &Limits,
     ) -> Result<bool, ProtocolError> {
         let from = start + self.position as usize;
+        // One digit or two, as most arguments have; the bytes behind them are awaited anyway.
+        let brief = match buffer.get(from..).and_then(<[u8]>::first_chunk) {
+            Some(&[b'$', ones @ b'0'..=b'9', b'\r', _, _]) => Some((ones - b'0', 4)),
+            Some(&[b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', _]) => {
+                Some((10 * (tens - b'0') + ones - b'0', 5))
+            }
+            _ => None,
+        };
+        if let Some((len, header)) = brief
+            && usize::from(len) <= limits.bulk_len_max
+        {
+            self.position += header;
+            self.bulk_len_plus1 = u32::from(len) + 1;
+            return Ok(true);
+        }
         let Some((line, next)) = line(buffer, from) else {
             return match buffer.len().saturating_sub(from) > LINE_MAX {
                 true => Err(ProtocolError::TooBigBulkCount),

@@ -125,6 +125,7 @@ test('a job scheduler', async (t) => {
   const b = bench(t);
   const queue = b.queue();
   const seen = [];
+  const begin = Date.now();
   b.worker(async (job) => seen.push([job.name, Date.now()]), { concurrency: 5 });
   await queue.upsertJobScheduler('often', { every: 250 }, { name: 'tick', data: { n: 1 } });
   await queue.upsertJobScheduler('few', { every: 100, limit: 3 }, { name: 'few' });
@@ -134,12 +135,13 @@ test('a job scheduler', async (t) => {
   await eventually(() => count('tick') >= 4 && count('second') >= 2);
   assert.equal(count('few'), 3);
   const ticks = seen.filter(([kind]) => kind === 'tick').map(([, time]) => time);
-  assert.ok(ticks[3] - ticks[1] >= 350, `${ticks}`);
+  // The first comes at once, the second within its 250 ms; who is late makes up for it.
+  assert.ok(ticks[3] - begin >= 450, `${begin}: ${ticks}`);
   await queue.upsertJobScheduler('often', { every: 60_000 }, { name: 'rarely' });
   assert.equal((await queue.getJobScheduler('often')).every, 60_000);
   assert.equal(await queue.removeJobScheduler('cron'), true);
   assert.equal(await queue.removeJobScheduler('cron'), false);
-  await sleep(100);
+  await sleep(500);
   const before = count('tick');
   await sleep(600);
   assert.equal(count('tick'), before);
