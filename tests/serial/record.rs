@@ -12,16 +12,16 @@ use super::command::{Answer, Command, Key};
 use super::conversation::{Conversation, Request};
 use super::history::{Action, History, Operation};
 use super::workload::{Keys, Mix, Source, TRACED};
-use crate::harness::{Server, now};
+use crate::harness::{PATIENCE, Server, now};
 use corelane::command::Faults;
 use corelane::config::{Invocation, parse};
 use corelane::server::run_faulty;
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What is recorded.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ impl Line {
     fn open(stage: &Stage) -> Line {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, stage.port)).expect("a connection");
         stream.set_nodelay(true).expect("a TCP socket");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout above zero");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
         let talk = Conversation::new(stage.lines.fetch_add(1, Ordering::Relaxed));
         Line { stream, talk, chunk: vec![0; 64 << 10] }
     }
@@ -76,7 +76,11 @@ impl Line {
     /// Waits until no more than `pending` operations wait for an answer.
     fn listen(&mut self, stage: &Stage, pending: usize) -> Result<(), Anomaly> {
         while self.talk.pending() > pending {
-            let len = self.stream.read(&mut self.chunk).expect("an answer within a minute");
+            let len = match self.stream.read(&mut self.chunk) {
+                // Where the whole machine was stopped for a while.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.expect("an answer in time"),
+            };
             assert!(len > 0, "the server has closed a connection");
             self.talk.hear(&self.chunk[..len], stage.time())?;
         }
