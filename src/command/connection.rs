@@ -39,7 +39,7 @@ pub const COMMANDS: &[Command] = &[
             let words = (2..args.len()).filter(|&at| args.is(at, "AUTH") && at + 2 < args.len());
             words.for_each(|at| indexes.extend([at as u32 + 1, at as u32 + 2]));
         }),
-    session("ping", -1, FAST.with(SUBSCRIBED), ping)
+    session("ping", -1, FAST.with(SUBSCRIBED).with(NEEDS_DISK), ping)
         .doc(
             Group::Connection,
             "1.0.0",

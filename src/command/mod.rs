@@ -87,7 +87,7 @@ pub use spec::{
     READONLY, SERVED_WHOLE, WRITE,
 };
 pub use spec::{ALLOW_BUSY, BEHIND, NOSCRIPT, ScriptCall, ScriptName};
-pub use spec::{APART, MAY_REPLICATE, PUBSUB, SUBSCRIBED};
+pub use spec::{APART, MAY_REPLICATE, NEEDS_DISK, PUBSUB, SUBSCRIBED};
 pub use spec::{
     Begin, Command, Find, Flags, InMulti, Merge, MergeFn, Run, SessionFn, ShardFn, Spread,
 };

@@ -200,11 +200,16 @@ fn scan(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         cx.keys.contains(&key);
     }
     let cursor = if position == 0 { 0 } else { scan_cursor_join(shard, position) };
-    cx.out.array(2);
-    cx.out.bulk(itoa::Buffer::new().format(cursor).as_bytes());
-    cx.out.array(count);
-    cx.out.raw(&found);
+    reply_found(&mut cx.out, cursor, count, &found);
     Ok(())
+}
+
+/// The reply of SCAN and those like it: where to go on, and the `count` replies that were `found`.
+pub(super) fn reply_found(out: &mut Encoder, cursor: u64, count: usize, found: &[u8]) {
+    out.array(2);
+    out.bulk(itoa::Buffer::new().format(cursor).as_bytes());
+    out.array(count);
+    out.raw(found);
 }
 
 fn randomkey(cx: &mut Cx, _: Args) -> Result<(), CmdError> {

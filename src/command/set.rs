@@ -5,7 +5,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 
-use super::scan::{ScanOptions, fits, scan_cursor};
+use super::scan::{ScanOptions, fits, reply_found, scan_cursor};
 use super::spec::*;
 use crate::data::packed::Element;
 use crate::data::set::{Limits, Set};
@@ -358,9 +358,6 @@ fn sscan(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     } else {
         position = 0;
     }
-    cx.out.array(2);
-    cx.out.bulk(itoa::Buffer::new().format(position).as_bytes());
-    cx.out.array(count);
-    cx.out.raw(&found);
+    reply_found(&mut cx.out, position, count, &found);
     Ok(())
 }

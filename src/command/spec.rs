@@ -105,6 +105,9 @@ pub const APART: Flags = Flags(1 << 24);
 pub const BRIEF: Flags = Flags(1 << 27);
 /// Runs when all earlier requests of the connection are answered.
 pub const BEHIND: Flags = Flags(1 << 26);
+/// Refused, as commands that write are, while nothing can be put on disk: by PING probes learn of it, and
+/// EXEC is refused if its block writes.
+pub const NEEDS_DISK: Flags = Flags(1 << 28);
 /// Leaves what CLIENT CACHING has said standing for the next command.
 pub const KEEPS_CACHING: Flags = Flags(1 << 25);
 

@@ -24,13 +24,15 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Has the commands that follow wait for EXEC.",
     ),
-    session("exec", 1, ALWAYS.with(SKIP_SLOWLOG), exec).in_multi(InMulti::Executes).doc(
-        Group::Transactions,
-        "1.2.0",
-        "Depends on the commands.",
-        "",
-        "Runs the commands since MULTI as one, unless a watched key has changed.",
-    ),
+    session("exec", 1, ALWAYS.with(SKIP_SLOWLOG).with(NEEDS_DISK), exec)
+        .in_multi(InMulti::Executes)
+        .doc(
+            Group::Transactions,
+            "1.2.0",
+            "Depends on the commands.",
+            "",
+            "Runs the commands since MULTI as one, unless a watched key has changed.",
+        ),
     session("discard", 1, QUICK, discard).in_multi(InMulti::Runs).doc(
         Group::Transactions,
         "2.0.0",

@@ -16,6 +16,8 @@ pub enum LatencyEvent {
     FastCommand,
     /// A slice of the removal of expired keys.
     ExpireCycle,
+    EvictionCycle,
+    CommandUnblocking,
     /// Effects, handed to the disk by the journal's thread.
     AofWrite,
     /// The same once more, by what else the disk had to do: a sync, a snapshot, or nothing.
@@ -29,10 +31,12 @@ pub enum LatencyEvent {
 }
 
 impl LatencyEvent {
-    pub const ALL: [LatencyEvent; 9] = [
+    pub const ALL: [LatencyEvent; 11] = [
         LatencyEvent::Command,
         LatencyEvent::FastCommand,
         LatencyEvent::ExpireCycle,
+        LatencyEvent::EvictionCycle,
+        LatencyEvent::CommandUnblocking,
         LatencyEvent::AofWrite,
         LatencyEvent::AofWritePendingFsync,
         LatencyEvent::AofWriteActiveChild,
@@ -47,6 +51,8 @@ impl LatencyEvent {
             LatencyEvent::Command => "command",
             LatencyEvent::FastCommand => "fast-command",
             LatencyEvent::ExpireCycle => "expire-cycle",
+            LatencyEvent::EvictionCycle => "eviction-cycle",
+            LatencyEvent::CommandUnblocking => "command-unblocking",
             LatencyEvent::AofWrite => "aof-write",
             LatencyEvent::AofWritePendingFsync => "aof-write-pending-fsync",
             LatencyEvent::AofWriteActiveChild => "aof-write-active-child",

@@ -24,9 +24,11 @@ use super::gather::Loan;
 use super::mail::Message;
 use super::operation::Operation;
 use super::worker::Worker;
+use crate::clock;
 use crate::command::{Begin, Caller, Command, CommandId, Find, Run, SERVED_WHOLE, execute};
 use crate::data::Type;
 use crate::error::CmdError;
+use crate::metrics::LatencyEvent;
 use crate::resp::Args;
 use crate::route::{Batch, CLAIMED, DONE, Waiting};
 use crate::rt::{Io, Token};
@@ -320,6 +322,11 @@ impl Worker {
             let intent = Intent { hash: self.shard.keyspace.hash(&key), exclusive: true };
             match self.line.intents.bars(intent) {
                 true => self.waiters.deferred.push((db, key)),
+                false if self.shard.timing.watches_events() => {
+                    let start = clock::monotonic();
+                    self.serve_key(db, key);
+                    self.note_event(LatencyEvent::CommandUnblocking, start.elapsed());
+                }
                 false => self.serve_key(db, key),
             }
             self.send_effects();

@@ -12,8 +12,8 @@ use super::tour::Tour;
 use super::worker::{STRANGER_OUTPUT_MAX, Worker};
 use crate::command::{
     ADMIN, ALLOW_BUSY, BEHIND, BLOCKING, Caller, Command, CommandId, Flags, InMulti, KEEPS_CACHING,
-    KeyShape, LOADING, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Run, SUBSCRIBED, Spread, Unknown,
-    WRITE, execute,
+    KeyShape, LOADING, NEEDS_DISK, NO_AUTH, NO_MULTI, PLAIN, PROTECTED, Registry, Run, SUBSCRIBED,
+    Spread, Unknown, WRITE, execute,
 };
 use crate::error::CmdError;
 use crate::resp::{Args, Encoder, Limits, Protocol, Span, Step};
@@ -424,8 +424,9 @@ impl Worker {
             CmdError::err_of(&[b"Can't execute '", name, ONLY_PUBSUB])
         } else if self.shared.loading.load(Ordering::Relaxed) > 0 && !flags.has(LOADING) {
             CmdError::LOADING
-        } else if flags.has(WRITE)
+        } else if flags.has_any(WRITE.with(NEEDS_DISK))
             && let Some(error) = self.unwritable()
+            && needs_disk(registry, conn, id)
         {
             error
         } else if self.busy.is_on() && !flags.has(ALLOW_BUSY) {
@@ -647,6 +648,20 @@ impl Worker {
 /// In RESP2 what is sent to a client that listens could be taken for a reply.
 fn may_be_sent_by_listeners(conn: &Conn, flags: Flags) -> bool {
     conn.session.protocol != Protocol::Resp2 || flags.has(SUBSCRIBED)
+}
+
+/// Whether a command that may be refused while nothing can be put on disk is: EXEC only if its block writes.
+#[cold]
+fn needs_disk(registry: &Registry, conn: &Conn, id: CommandId) -> bool {
+    let command = registry.command(id);
+    let queue = conn.transaction.as_ref().and_then(|transaction| transaction.queue());
+    let writes = |id| registry.command(id).flags.has(WRITE);
+    match command.in_multi {
+        InMulti::Executes => {
+            queue.is_some_and(|queue| (0..queue.len()).any(|at| writes(queue.request(at).0.id)))
+        }
+        _ => true,
+    }
 }
 
 const ONLY_PUBSUB: &[u8] =

@@ -32,7 +32,7 @@ use crate::clock;
 use crate::command::{Command, CommandId, DENYOOM, InMulti, Run};
 use crate::config::{EvictionPolicy, Values};
 use crate::error::CmdError;
-use crate::metrics::Drift;
+use crate::metrics::{Drift, LatencyEvent};
 use crate::resp::Args;
 use crate::rt::heap;
 use crate::shard::{Candidate, Eviction, Intent, Order};
@@ -276,7 +276,7 @@ impl Worker {
 
     fn try_to_make_room(&mut self) -> Room {
         let limit = if self.memory.rules.is_some() { self.memory.soft } else { self.memory.limit };
-        let mut to_free = self.used() - limit;
+        let to_free = self.used() - limit;
         if to_free <= 0 {
             return Room::Enough;
         }
@@ -286,6 +286,23 @@ impl Worker {
             return if self.is_short_of_memory() { Room::None } else { Room::Enough };
         };
         let start = clock::monotonic();
+        let room = self.evict_within(&rules, to_free, start);
+        if self.shard.timing.watches_events() {
+            self.note_event(LatencyEvent::EvictionCycle, start.elapsed());
+        }
+        if let Some(room) = room {
+            return room;
+        }
+        self.memory.is_seen = false;
+        self.see_memory();
+        match self.has_eligible(&rules) || self.used() <= self.memory.limit {
+            true => Room::Making,
+            false => Room::None,
+        }
+    }
+
+    /// Evicts until so many bytes are free or a slice's time is over; `None` when there is nothing to do here.
+    fn evict_within(&mut self, rules: &Eviction, mut to_free: i64, start: Instant) -> Option<Room> {
         // What evictions cost elsewhere, in messages to clients, must not lead to ever more of them.
         let kept =
             |worker: &Worker| worker.balance() - worker.shard.keyspace.invalidation_bytes() as i64;
@@ -296,25 +313,20 @@ impl Worker {
                     self.shard.keyspace.free_step(FREE_STEP);
                     true
                 }
-                false => self.evict_one(&rules, to_free),
+                false => self.evict_one(rules, to_free),
             };
             to_free -= before - kept(self);
             if to_free <= 0 {
-                return Room::Enough;
+                return Some(Room::Enough);
             }
             if !went_on {
                 break;
             }
             if round.is_multiple_of(AT_ONCE) && start.elapsed() >= self.memory.slice {
-                return Room::Making;
+                return Some(Room::Making);
             }
         }
-        self.memory.is_seen = false;
-        self.see_memory();
-        match self.has_eligible(&rules) || self.used() <= self.memory.limit {
-            true => Room::Making,
-            false => Room::None,
-        }
+        None
     }
 
     /// Evicts the best candidate, unless another shard has a better one; `false` when there is nothing to

@@ -30,7 +30,9 @@ pub fn ping(
 ) -> Result<bool, Fatal> {
     let (is_well, answer) = match ask(host, port, tls) {
         Ok(answer) => {
-            let serves = ["+PONG", "-NOAUTH"].iter().any(|well| answer.starts_with(well));
+            // Who cannot write to the disk serves reads, and a restart would not help.
+            let serves =
+                ["+PONG", "-NOAUTH", "-MISCONF"].iter().any(|well| answer.starts_with(well));
             (serves || (alive && answer.starts_with(['+', '-'])), answer)
         }
         Err(error) => (false, format!("{host}:{port}: {error}")),

@@ -247,6 +247,12 @@ impl Timing {
         values.iter().any(Option::is_some).then_some(values)
     }
 
+    /// Whether events that take long are remembered at all.
+    #[inline]
+    pub fn watches_events(&self) -> bool {
+        self.rules.event_ms.is_some()
+    }
+
     /// Whether something that took so long is to be remembered as an event, and with what.
     pub fn event_ms(&self, ns: u64) -> Option<u64> {
         let ms = ns / 1_000_000;

@@ -1,7 +1,7 @@
 //! LATENCY, INFO latencystats and commandstats: shapes as redis-server's, with what was measured.
 
 use crate::harness::pair::everywhere;
-use crate::harness::{Cmd, Reply, Server};
+use crate::harness::{Cmd, Reply, Server, parse_line, wait_until};
 use std::time::Duration;
 
 #[test]
@@ -151,12 +151,41 @@ fn an_exec_that_is_refused_has_failed() {
     assert_eq!((stats[0].1, stats[3].1, stats[4].1), (1.0, 0.0, 1.0), "{stats:?}");
 }
 
+fn events(server: &Server) -> Vec<String> {
+    let latest = server.client().run("LATENCY LATEST");
+    latest.items().iter().map(|event| event.items()[0].text()).collect()
+}
+
+#[test]
+fn evictions_and_those_who_waited_are_told_of() {
+    for shards in [1, 3] {
+        let args = "--maxmemory-policy allkeys-random --maxmemory-eviction-tenacity 100";
+        let args: Vec<&str> = args.split(' ').collect();
+        let server = Server::corelane_with(shards, &args);
+        let mut client = server.client();
+        client.run("CONFIG SET latency-monitor-threshold 1");
+        for thousand in 0..100 {
+            let pairs = (0..1000).flat_map(|n| [format!("key:{thousand}:{n}"), "value".into()]);
+            client.call(&Cmd::new(["MSET".to_string()].into_iter().chain(pairs)));
+        }
+        client.run("CONFIG SET maxmemory 4mb");
+        wait_until("evictions took long", || events(&server).contains(&"eviction-cycle".into()));
+        client.run("CONFIG SET maxmemory 0");
+        let mut waiter = server.client();
+        waiter.send(&parse_line("BLMPOP 0 1 list LEFT COUNT 200000")).expect("sent");
+        server.wait_info("blocked_clients", "1");
+        let values = (0..200_000).map(|n| n.to_string());
+        let push = Cmd::new(["RPUSH".to_string(), "list".to_string()].into_iter().chain(values));
+        assert_eq!(client.call(&push).int(), 200_000);
+        assert_eq!(waiter.recv().expect("a reply").items()[1].items().len(), 200_000);
+        assert!(events(&server).contains(&"command-unblocking".into()), "{:?}", events(&server));
+        let advice = client.run("LATENCY DOCTOR").text();
+        assert!(advice.contains(". eviction-cycle: ") && advice.contains(". command-unblocking: "));
+    }
+}
+
 #[test]
 fn the_journal_tells_what_took_it_long() {
-    let names = |server: &Server| -> Vec<String> {
-        let latest = server.client().run("LATENCY LATEST");
-        latest.items().iter().map(|event| event.items()[0].text()).collect()
-    };
     for shards in [1, 3] {
         // Beside a rewrite or a sync the writes would be told of as such.
         let args = "--appendonly yes --appendfsync no --auto-aof-rewrite-percentage 0";
@@ -167,10 +196,10 @@ fn the_journal_tells_what_took_it_long() {
         let value = "x".repeat(40 << 20);
         let set = Cmd::new(["SET", "k", &value]);
         assert_eq!(client.call(&set).text(), "OK");
-        assert!(names(&server).is_empty(), "it is off");
+        assert!(events(&server).is_empty(), "it is off");
         client.run("CONFIG SET latency-monitor-threshold 1");
         assert_eq!(client.call(&set).text(), "OK");
-        let found = names(&server);
+        let found = events(&server);
         for name in ["aof-write", "aof-write-alone"] {
             assert!(found.iter().any(|own| own == name), "{name} in {found:?}, {shards} shards");
         }

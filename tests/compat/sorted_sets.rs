@@ -337,17 +337,6 @@ fn walking() -> BoxedStrategy<Cmd> {
 }
 
 pub fn command(mode: Mode) -> BoxedStrategy<Cmd> {
-    let around = prop_oneof![
-        4 => cmd("OBJECT ENCODING", vec![key()]),
-        1 => cmd("TYPE", vec![key()]),
-        1 => cmd("SET", vec![key(), value()]),
-        2 => cmd("DEL", vec![key()]),
-        2 => cmd("COPY", vec![key(), key()]),
-        1 => cmd("RENAME", vec![key(), key()]),
-        1 => cmd("EXPIRE", vec![key(), far(1)]),
-        1 => cmd("PTTL", vec![key()]),
-        1 => cmd("GET", vec![key()]),
-    ];
     let others = match mode {
         Mode::Stepwise | Mode::Scripted => walking(),
         Mode::Pipelined => cmd("ZCARD", vec![key()]),
@@ -359,7 +348,7 @@ pub fn command(mode: Mode) -> BoxedStrategy<Cmd> {
         6 => lex(),
         5 => popping(mode),
         8 => combining(),
-        4 => around,
+        4 => around(),
         4 => others,
     ]
     .boxed()

@@ -207,3 +207,19 @@ pub fn options(all: Vec<Args>) -> Args {
         .prop_map(|(chosen, all)| chosen.into_iter().flat_map(|i| all[i].clone()).collect())
         .boxed()
 }
+
+/// What may happen to any key, and what is asked of it.
+pub fn around() -> BoxedStrategy<Cmd> {
+    prop_oneof![
+        4 => cmd("OBJECT ENCODING", vec![key()]),
+        1 => cmd("TYPE", vec![key()]),
+        1 => cmd("SET", vec![key(), value()]),
+        2 => cmd("DEL", vec![key()]),
+        2 => cmd("COPY", vec![key(), key()]),
+        1 => cmd("RENAME", vec![key(), key()]),
+        1 => cmd("EXPIRE", vec![key(), far(1)]),
+        1 => cmd("PTTL", vec![key()]),
+        1 => cmd("GET", vec![key()]),
+    ]
+    .boxed()
+}

@@ -287,11 +287,25 @@ fn nothing_is_written_when_snapshots_fail() {
     process.wait_info("rdb_last_bgsave_status", "err");
     let write = "EVAL 'return redis.call(\"SET\", KEYS[1], 1)' 1 after";
     let late = "EVAL 'return redis.call(\"SET\", ARGV[1], 1)' 0 after";
-    for line in ["SET after 1", "DEL before", write, late] {
+    for line in ["SET after 1", "DEL before", write, late, "PING"] {
         let reply = client.run(line).text();
         assert!(reply.starts_with("MISCONF"), "{line}: {reply}");
     }
     assert_eq!(client.run("EVAL 'return redis.call(\"GET\", KEYS[1])' 1 before").text(), "1");
+    assert_eq!(client.run("GET after"), Reply::NilBulk);
+    for line in ["MULTI", "GET before", "PUBLISH channel x"] {
+        assert!(!client.run(line).is_error(), "{line}");
+    }
+    assert_eq!(client.run("EXEC").items().len(), 2, "a block that writes nothing runs");
+    client.run("CONFIG SET stop-writes-on-bgsave-error no");
+    client.run("MULTI");
+    client.run("SET after 1");
+    process.client().run("CONFIG SET stop-writes-on-bgsave-error yes");
+    let refused = client.run("EXEC").text();
+    assert!(
+        refused.starts_with("EXECABORT Transaction discarded because of: MISCONF"),
+        "{refused}"
+    );
     assert_eq!(client.run("GET after"), Reply::NilBulk);
     // Writes go on when that is wanted, or when snapshots can be written again.
     client.run("CONFIG SET stop-writes-on-bgsave-error no");

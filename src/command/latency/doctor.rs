@@ -80,6 +80,14 @@ fn advice_on(event: LatencyEvent, config: &Values) -> Vec<String> {
         LatencyEvent::ExpireCycle => vec![line(
             "Many keys expire at once. Spread their expiry times, or lower active-expire-effort.",
         )],
+        LatencyEvent::EvictionCycle => vec![line(
+            "Much has to go at once to make room. Give the server more memory, or lower \
+             maxmemory-eviction-tenacity.",
+        )],
+        LatencyEvent::CommandUnblocking => vec![line(
+            "Clients that waited take much at once. Have them ask for less (COUNT), or push less at \
+             a time.",
+        )],
         LatencyEvent::AofWrite | LatencyEvent::AofWriteAlone => vec![line(
             "The disk is slow to take in writes. Give the data directory a disk of its own, not a \
              remote one.",

@@ -1,7 +1,7 @@
 //! Adding members, removing them, and asking about single ones; ZSCAN.
 
 use super::{find, find_mut, limits, new_entry, write_score};
-use crate::command::scan::{ScanOptions, fits, scan_cursor};
+use crate::command::scan::{ScanOptions, fits, reply_found, scan_cursor};
 use crate::data::double;
 use crate::data::sorted_set::{Limits, SortedSet};
 use crate::data::value::Encoding;
@@ -272,9 +272,6 @@ pub fn zscan(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     } else {
         position = 0;
     }
-    cx.out.array(2);
-    cx.out.bulk(itoa::Buffer::new().format(position).as_bytes());
-    cx.out.array(count);
-    cx.out.raw(&found);
+    reply_found(&mut cx.out, position, count, &found);
     Ok(())
 }
