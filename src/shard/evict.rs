@@ -188,20 +188,20 @@ impl Keyspace {
         random: &mut fastrand::Rng,
     ) {
         let access = self.access;
-        // Under LFU, what has come just now is always among the least used. In a bucket it comes last, so
-        // leaving the last ones out gives it a chance to be used again.
-        let mut left = match access {
-            Access::Lfu { .. } if rules.order == Order::Use => rules.samples,
-            _ => usize::MAX,
-        };
-        self.look(rules, db, rules.samples, victims, random, &mut |victims, hash, entry| {
-            if let Some(urgency) = rules.urgency(entry, access, now)
-                && left > 0
-            {
-                left -= 1;
-                victims.offer(Candidate { urgency, db, hash });
-            }
+        let mut seen: SmallVec<[Candidate; POOL]> = SmallVec::new();
+        let mut chance = random.fork();
+        self.look(rules, db, rules.samples, victims, &mut chance, &mut |_, hash, entry| {
+            let urgency = rules.urgency(entry, access, now);
+            seen.extend(urgency.map(|urgency| Candidate { urgency, db, hash }));
         });
+        // Under LFU, what has come just now is always among the least used: to look at no more keys than
+        // are wanted, and at none sooner than at others, gives it a chance to be used again.
+        if matches!((access, rules.order), (Access::Lfu { .. }, Order::Use)) {
+            let len = seen.len();
+            seen.rotate_left(random.usize(..len.max(1)));
+            seen.truncate(rules.samples);
+        }
+        seen.into_iter().for_each(|candidate| victims.offer(candidate));
     }
 
     /// Shows about so many keys of a database that may go, if they can be found soon enough.
