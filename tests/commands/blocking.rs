@@ -237,10 +237,14 @@ fn waiting_ends_in_time() {
     assert_eq!(client.run("BLMOVE k j LEFT LEFT 0.01"), Reply::Null);
     client.run("HELLO 2");
     for (timeout, millis) in [("0.3", 300), ("1", 1000), ("0.001", 1)] {
-        let start = now();
-        assert_eq!(client.run(&format!("BLPOP k j i h {timeout}")), Reply::NilArray);
-        let waited = start.elapsed().as_millis();
-        assert!((millis - 1..millis + 500).contains(&waited), "{timeout} s took {waited} ms");
+        // Where others use the machine it may take longer for no reason of the server's, but not each time.
+        wait_until(&format!("{timeout} s are no more"), || {
+            let start = now();
+            assert_eq!(client.run(&format!("BLPOP k j i h {timeout}")), Reply::NilArray);
+            let waited = start.elapsed().as_millis();
+            assert!(waited >= millis - 1, "{timeout} s took {waited} ms");
+            waited < millis + 300
+        });
     }
 }
 
